@@ -1,0 +1,1 @@
+"""Tests of fastddsp; the folders mirror those of the house."""
