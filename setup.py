@@ -4,9 +4,21 @@ The sub-packages are folders of the repository's root, so that a reader who open
 `package_dir` maps them into `fastddsp.*`. Imports always say `fastddsp.kernels`, never `kernels`.
 """
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
 ROOMS = ("kernels", "autograd", "models", "training", "benchmarks")
+
+
+def version() -> str:
+    """`fastddsp.__version__`, read and not imported: the package's dependencies are not there yet."""
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "fastddsp" / "__init__.py").read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise RuntimeError('fastddsp/__init__.py must hold a line __version__ = "..."')
+    return found.group(1)
 
 
 def rooms() -> list[str]:
@@ -18,11 +30,58 @@ def rooms() -> list[str]:
     return found
 
 
+EXTRAS = {
+    "train": [
+        "jsonargparse[signatures]>=4.33",
+        "lightning>=2.4",
+        "matplotlib>=3.8",
+        "pyyaml>=6.0",
+        "safetensors>=0.4",
+        "soundfile>=0.12",
+        "soxr>=0.4",
+        "swift-f0>=0.3",
+        "tensorboard>=2.15",
+        "tqdm>=4.65",
+    ],
+    "cuda12": ["cupy-cuda12x>=13.3"],
+    "cuda13": ["cupy-cuda13x>=13.6"],
+    "test": ["hypothesis>=6.100", "pytest>=8.0", "pytest-benchmark>=4.0", "setuptools>=77"],
+}
+EXTRAS["dev"] = [*EXTRAS["train"], *EXTRAS["test"], "mypy>=1.11", "pre-commit>=3.5", "ruff>=0.6"]
+
 setup(
     name="fastddsp",
-    version="0.1.0",
+    version=version(),
+    description="Differentiable digital signal processing for PyTorch, on hand-written kernels",
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["ddsp", "audio", "synthesis", "pytorch", "numba", "cuda"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Sound Synthesis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=rooms(),
     package_dir={"fastddsp": "fastddsp", **{f"fastddsp.{room}": room for room in ROOMS}},
+    package_data={
+        "fastddsp": ["py.typed", "data/*"],
+        "fastddsp.kernels": ["cuda/*.cu", "cuda/*.cuh"],
+        "fastddsp.models": ["presets/*.yaml"],
+    },
+    entry_points={"console_scripts": ["fastddsp = fastddsp.cli:main"]},
     python_requires=">=3.10",
-    install_requires=["numpy>=1.26", "numba>=0.61", "scipy>=1.11", "torch>=2.6"],
+    install_requires=["numba>=0.61", "numpy>=1.26", "scipy>=1.11", "torch>=2.6"],
+    extras_require=EXTRAS,
+    zip_safe=False,
 )
