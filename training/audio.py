@@ -1,0 +1,78 @@
+"""Sound files in and out: any format that libsndfile reads, any sample rate, mixed to mono.
+
+Audio is float32 [n_samples], full scale 1. Channels are averaged; sample rates are converted by soxr at its
+very high quality setting.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fastddsp.training.extras import require
+from fastddsp.training.files import atomic_path
+
+
+def read_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
+    """Read a sound file as mono at `sample_rate`.
+
+    Args:
+      path: any file that soundfile reads (WAV, FLAC, OGG, MP3, AIFF, ...).
+      sample_rate: wanted rate in Hz.
+
+    Returns:
+      Audio, float32 [n_samples].
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file cannot be decoded, is empty, or holds values that are not finite.
+    """
+    soundfile = require("soundfile")
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such sound file: {path}")
+    try:
+        channels, file_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} cannot be read as sound: {error.error_string}") from error
+    audio = channels.mean(axis=1)
+    if not audio.size:
+        raise ValueError(f"{path} holds no samples")
+    if not np.isfinite(audio).all():
+        raise ValueError(f"{path} holds samples that are not finite")
+    return resample_audio(audio, file_rate, sample_rate)
+
+
+def resample_audio(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Convert `audio`, [n_samples] at `from_rate` Hz, to `to_rate` Hz; float32."""
+    if from_rate == to_rate:
+        return np.ascontiguousarray(audio, dtype=np.float32)
+    return require("soxr").resample(np.asarray(audio, dtype=np.float32), from_rate, to_rate, quality="VHQ")
+
+
+def write_audio(path: str | os.PathLike, audio: np.ndarray, sample_rate: int) -> float:
+    """Write mono audio, atomically; what is louder than full scale is turned down as a whole, never clipped.
+
+    Args:
+      path: file to write; its suffix names the format (.wav, .flac, .ogg, ...).
+      audio: [n_samples], full scale 1.
+      sample_rate: rate in Hz.
+
+    Returns:
+      The gain that was applied, linear: 1 unless the peak was above full scale.
+
+    Raises:
+      ValueError: the suffix names no format that can be written, or the audio is not finite.
+    """
+    soundfile = require("soundfile")
+    path = Path(path)
+    kind = path.suffix.lstrip(".").upper()
+    if kind not in soundfile.available_formats():
+        raise ValueError(f"{path} must end in the name of a sound format, such as .wav or .flac, got '{path.suffix}'")
+    audio = np.asarray(audio, dtype=np.float32)
+    if not np.isfinite(audio).all():
+        raise ValueError(f"the audio for {path} holds samples that are not finite")
+    gain = 1.0 / max(1.0, float(np.abs(audio).max(initial=0.0)))
+    with atomic_path(path) as partial:
+        soundfile.write(partial, audio * np.float32(gain), sample_rate, format=kind)
+    return gain
