@@ -1,0 +1,62 @@
+"""Arguments of public ops, checked in one place, before any kernel runs.
+
+Errors name the argument, what was expected and what came.
+"""
+
+import torch
+
+Shape = tuple[int | str, ...]
+
+
+def shape(name: str, tensor: torch.Tensor, expected: Shape) -> None:
+    """Raise unless `tensor` has the expected shape: ints are sizes, words name free axes."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    sizes = tuple(tensor.shape)
+    matches = len(sizes) == len(expected) and all(
+        isinstance(want, str) or want == got for want, got in zip(expected, sizes, strict=True)
+    )
+    if not matches:
+        wanted = ", ".join(str(axis) for axis in expected)
+        raise ValueError(f"{name} must be [{wanted}], got {list(sizes)}")
+
+
+def same_kind(**tensors: torch.Tensor | None) -> None:
+    """Raise unless all given tensors are float32 or all float64, and on one device."""
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    first_name, first = next(iter(given.items()))
+    for name, tensor in given.items():
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name} must be float32 or float64, got {tensor.dtype}")
+        if tensor.dtype != first.dtype:
+            raise TypeError(f"{name} must be {first.dtype} like {first_name}, got {tensor.dtype}")
+        if tensor.device != first.device:
+            raise ValueError(f"{name} must be on {first.device} like {first_name}, got {tensor.device}")
+
+
+def positive(**numbers: float) -> None:
+    """Raise unless every number is > 0."""
+    for name, number in numbers.items():
+        if not number > 0:
+            raise ValueError(f"{name} must be > 0, got {number}")
+
+
+def not_negative(**numbers: int) -> None:
+    """Raise unless every number is >= 0."""
+    for name, number in numbers.items():
+        if not number >= 0:
+            raise ValueError(f"{name} must be >= 0, got {number}")
+
+
+def one_of(name: str, value: object, choices: tuple) -> None:
+    """Raise unless `value` is among `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+
+def computed_in_float32(*tensors: torch.Tensor | None) -> tuple:
+    """Under autocast, half-precision tensors as float32 (phases and filters need it); else the tensors as they are."""
+    device = next(t.device.type for t in tensors if t is not None)
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(t.float() if t is not None and t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors)

@@ -1,0 +1,286 @@
+"""Vectors for Numba: a value that is `lanes` numbers wide and lives in registers.
+
+A loop whose state must stay in vector registers across iterations (a recurrence over harmonics, lanes = samples)
+is beyond the auto-vectorizer: it keeps the state in memory, 9 loads and stores for 24 multiply-adds. With the few
+operations below the kernel says what it means, and LLVM legalizes the width: 64 float32 lanes are four registers
+with AVX-512, eight with AVX2.
+
+    load(array, i)          lanes array[i : i + LANES]; the array must be contiguous and long enough (pad it)
+    store(array, i, v)      the reverse
+    splat(array, x)         x in every lane, of array's element type
+    + - * and fma(a, b, c)  lane by lane; a scalar stands for its splat; a*b +- c is contracted to one instruction
+    minimum, select_ge      lane by lane
+    fold(v)                 sum of the vector's registers: what is left fits one register
+    dot_fold(a, b, c)       fold(a*b) + c without the adds of a fold: a chain of multiply-adds
+    sum_rows(array, i)      the sums of WIDTH rows of WIDTH lanes each (a transposing sum)
+
+Element types: float32, float64, and int32 / int64 for phases.
+"""
+
+import operator
+
+import llvmlite.ir as ir
+from numba.core import cgutils, types
+from numba.core.extending import intrinsic, models, overload, register_model
+from numba.core.registry import cpu_target
+
+
+def _register_bytes() -> int:
+    """Bytes in one vector register of the CPU that Numba compiles for (it is part of Numba's cache key)."""
+    features = cpu_target.target_context.codegen().magic_tuple()[2]
+    return 64 if "+avx512f" in features else 32 if "+avx2" in features else 16
+
+
+REGISTER_BYTES = _register_bytes()
+# 32 vector registers with AVX-512, 16 elsewhere: a bank keeps five vectors alive in its inner loop.
+TILE_REGISTERS = 4 if REGISTER_BYTES == 64 else 2
+TILE_BYTES = TILE_REGISTERS * REGISTER_BYTES
+
+
+class Vector(types.Type):
+    """Numba type of a vector: `lanes` numbers of type `element`."""
+
+    def __init__(self, element: types.Type, lanes: int):
+        self.element = element
+        self.lanes = lanes
+        super().__init__(name=f"Vector({element}, {lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        element = dmm.lookup(fe_type.element).get_value_type()
+        super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.lanes))
+
+
+def lanes_of(element: types.Type) -> int:
+    """Lanes of a tile of `element`."""
+    return TILE_BYTES * 8 // element.bitwidth
+
+
+def width_of(element: types.Type) -> int:
+    """Lanes of one register of `element`."""
+    return REGISTER_BYTES * 8 // element.bitwidth
+
+
+def _is_int(vector: Vector) -> bool:
+    return isinstance(vector.element, types.Integer)
+
+
+def _constant(kind: ir.VectorType, values) -> ir.Constant:
+    return ir.Constant(kind, [ir.Constant(kind.element, v) for v in values])
+
+
+def _broadcast(context, builder, value, scalar_type, vector: Vector):
+    """`value` itself if it is a vector, else its splat, cast to the vector's element type."""
+    if isinstance(scalar_type, Vector):
+        return value
+    value = context.cast(builder, value, scalar_type, vector.element)
+    kind = context.get_value_type(vector)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes))
+
+
+def _pointer(context, builder, array_type, array, index, kind):
+    """Address of array[index] as a pointer to `kind`, and the alignment that an element guarantees."""
+    view = context.make_array(array_type)(context, builder, array)
+    address = builder.gep(view.data, [index])
+    return builder.bitcast(address, ir.PointerType(kind)), array_type.dtype.bitwidth // 8
+
+
+def _common(*kinds) -> Vector:
+    return next(kind for kind in kinds if isinstance(kind, Vector))
+
+
+def _fma(builder, a, b, c):
+    """llvm.fma of vectors (llvmlite's own builder.fma takes scalars only)."""
+    name = f"llvm.fma.v{a.type.count}f{64 if isinstance(a.type.element, ir.DoubleType) else 32}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
+    return builder.call(function, [a, b, c])
+
+
+@intrinsic
+def load(typingctx, array, index):
+    """A tile of lanes: array[index : index + LANES]."""
+    vector = Vector(array.dtype, lanes_of(array.dtype))
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.intp)
+        pointer, align = _pointer(
+            context, builder, signature.args[0], args[0], index, context.get_value_type(vector)
+        )
+        return builder.load(pointer, align=align)
+
+    return vector(array, index), codegen
+
+
+@intrinsic
+def store(typingctx, array, index, value):
+    """array[index : index + lanes] = value."""
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.intp)
+        pointer, align = _pointer(context, builder, signature.args[0], args[0], index, args[2].type)
+        builder.store(args[2], pointer, align=align)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
+@intrinsic
+def splat(typingctx, array, scalar):
+    """`scalar` in every lane of a tile of array's element type."""
+    vector = Vector(array.dtype, lanes_of(array.dtype))
+
+    def codegen(context, builder, signature, args):
+        return _broadcast(context, builder, args[1], signature.args[1], vector)
+
+    return vector(array, scalar), codegen
+
+
+def _lanewise(float_op: str, int_op: str):
+    """An intrinsic for one binary operation, vector with vector or vector with scalar."""
+
+    @intrinsic
+    def operation(typingctx, a, b):
+        vector = _common(a, b)
+
+        def codegen(context, builder, signature, args):
+            x, y = (_broadcast(context, builder, v, t, vector) for v, t in zip(args, signature.args, strict=True))
+            if _is_int(vector):
+                return getattr(builder, int_op)(x, y)
+            return getattr(builder, float_op)(x, y, flags=("contract", "nsz"))
+
+        return vector(a, b), codegen
+
+    return operation
+
+
+def _overload_operator(op, float_op: str, int_op: str) -> None:
+    operation = _lanewise(float_op, int_op)
+
+    @overload(op)
+    def implementation(a, b):
+        if isinstance(a, Vector) or isinstance(b, Vector):
+            return lambda a, b: operation(a, b)
+
+
+_overload_operator(operator.add, "fadd", "add")
+_overload_operator(operator.sub, "fsub", "sub")
+_overload_operator(operator.mul, "fmul", "mul")
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a*b + c, lane by lane, rounded once; scalars are splat."""
+    vector = _common(a, b, c)
+
+    def codegen(context, builder, signature, args):
+        x, y, z = (_broadcast(context, builder, v, t, vector) for v, t in zip(args, signature.args, strict=True))
+        return _fma(builder, x, y, z)
+
+    return vector(a, b, c), codegen
+
+
+@intrinsic
+def select_ge(typingctx, a, b, yes, no):
+    """Lane by lane: yes where a >= b, else no (signed for integers, false on NaN)."""
+    condition, vector = _common(a, b), _common(yes, no)
+
+    def codegen(context, builder, signature, args):
+        kinds = signature.args
+        x, y = (_broadcast(context, builder, args[i], kinds[i], condition) for i in (0, 1))
+        u, v = (_broadcast(context, builder, args[i], kinds[i], vector) for i in (2, 3))
+        compare = builder.icmp_signed if _is_int(condition) else builder.fcmp_ordered
+        return builder.select(compare(">=", x, y), u, v)
+
+    return vector(a, b, yes, no), codegen
+
+
+@intrinsic
+def to_float(typingctx, a):
+    """Signed integers as floating-point numbers of the same width."""
+    vector = Vector({32: types.float32, 64: types.float64}[a.element.bitwidth], a.lanes)
+
+    def codegen(context, builder, signature, args):
+        return builder.sitofp(args[0], context.get_value_type(vector))
+
+    return vector(a), codegen
+
+
+def _registers(builder, value, width: int):
+    """The vector cut into pieces of `width` lanes: a renaming of registers, no instruction."""
+    index = ir.IntType(32)
+    for start in range(0, value.type.count, width):
+        mask = ir.Constant(ir.VectorType(index, width), list(range(start, start + width)))
+        yield builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
+
+
+@intrinsic
+def dot_fold(typingctx, a, b, c):
+    """One register of partial sums: c + the registers of a*b, added by a chain of multiply-adds."""
+    width = width_of(a.element)
+
+    def codegen(context, builder, signature, args):
+        total = args[2]
+        for x, y in zip(_registers(builder, args[0], width), _registers(builder, args[1], width), strict=True):
+            total = _fma(builder, x, y, total)
+        return total
+
+    return c(a, b, c), codegen
+
+
+@intrinsic
+def load_register(typingctx, array, index):
+    """One register of lanes: array[index : index + WIDTH]."""
+    vector = Vector(array.dtype, width_of(array.dtype))
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.intp)
+        pointer, align = _pointer(
+            context, builder, signature.args[0], args[0], index, context.get_value_type(vector)
+        )
+        return builder.load(pointer, align=align)
+
+    return vector(array, index), codegen
+
+
+def _bit_reversed(count: int) -> list[int]:
+    order = [0]
+    while len(order) < count:
+        order = [2 * i for i in order] + [2 * i + 1 for i in order]
+    return order
+
+
+@intrinsic
+def sum_rows(typingctx, array, index):
+    """One register: lane r is the sum of row r of the WIDTH x WIDTH block that starts at array[index].
+
+    A butterfly: each step interleaves pairs of vectors and adds, halving their number, 3 instructions a pair
+    instead of the 8 that a sum across the lanes of every row costs. The order of additions is fixed.
+    """
+    width = width_of(array.dtype)
+    vector = Vector(array.dtype, width)
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(vector)
+        start = context.cast(builder, args[1], signature.args[1], types.intp)
+        rows = []
+        for r in _bit_reversed(width):  # the butterfly hands the sums out in bit-reversed order
+            at = builder.add(start, ir.Constant(start.type, r * width))
+            pointer, align = _pointer(context, builder, signature.args[0], args[0], at, kind)
+            rows.append(builder.load(pointer, align=align))
+        half = width // 2
+        while half:
+            count = len(rows) // 2
+            low = [lane for lane in range(2 * width) if not lane & half]
+            high = [lane for lane in range(2 * width) if lane & half]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), width), m) for m in (low, high)]
+            rows = [
+                builder.fadd(*(builder.shuffle_vector(rows[i], rows[i + count], m) for m in masks))
+                for i in range(count)
+            ]
+            half //= 2
+        return rows[0]
+
+    return vector(array, index), codegen
