@@ -81,7 +81,7 @@ setup(
     },
     entry_points={"console_scripts": ["fastddsp = fastddsp.cli:main"]},
     python_requires=">=3.10",
-    install_requires=["numba>=0.61", "numpy>=1.26", "scipy>=1.11", "torch>=2.6"],
+    install_requires=["llvmlite>=0.44", "numba>=0.61", "numpy>=1.26", "scipy>=1.11", "torch>=2.6"],
     extras_require=EXTRAS,
     zip_safe=False,
 )
