@@ -95,12 +95,14 @@ def assert_close(
     period: float | None = None,
     what: str = "array",
 ) -> None:
-    """Assert max |actual - expected| <= rtol * max |expected| + slack, where `expected` is finite.
+    """Assert max |actual - expected| <= rtol * max |expected| + slack over the finite values.
 
-    Where the reference is NaN or infinite the port needs only be finite.
+    Infinities must be the same; where the reference is NaN the port must be finite.
     """
     assert actual.shape == expected.shape, f"{what} has shape {actual.shape}, expected {expected.shape}"
-    assert np.isfinite(actual).all(), f"{what} is not finite"
+    infinite = np.isinf(expected)
+    assert np.array_equal(actual[infinite], expected[infinite]), f"{what} has its infinities elsewhere"
+    assert np.isfinite(actual[~infinite]).all(), f"{what} is not finite"
     known = np.isfinite(expected)
     if not known.any():
         return
