@@ -33,8 +33,9 @@ def read_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
         raise FileNotFoundError(f"no such sound file: {path}")
     try:
         channels, file_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} cannot be read as sound: {error.error_string}") from error
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless formats, which have no rate to read
+        reason = getattr(error, "error_string", str(error))
+        raise ValueError(f"{path} cannot be read as sound: {reason}") from error
     audio = channels.mean(axis=1)
     if not audio.size:
         raise ValueError(f"{path} holds no samples")

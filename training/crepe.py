@@ -109,7 +109,9 @@ def detect(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Track the pitch of `audio`, [n_samples] at 16 kHz, every 10 ms: times_s, f0_hz, confidence."""
     network = load_crepe(size)
-    padded = nn.functional.pad(torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)), (WINDOW // 2, WINDOW // 2))
+    padded = nn.functional.pad(
+        torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)), (WINDOW // 2, WINDOW // 2)
+    )
     frames = padded.unfold(0, WINDOW, HOP)
     activity = torch.cat([network(normalize(part)) for part in frames.split(FRAMES_AT_ONCE)]).double().numpy()
     f0_hz, confidence = decode(activity, fmin, fmax)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 PARTIAL = ".partial"
@@ -26,7 +27,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
+    partial = path.with_name(f"{path.stem}.{os.getpid()}-{get_ident()}{PARTIAL}{path.suffix}")
     try:
         yield partial
         with open(partial, "rb+") as written:

@@ -1,0 +1,247 @@
+"""Recordings -> data set: read, mono, sample rate, f0, loudness.
+
+Every recording is one task, and tasks run side by side on threads (decoding, resampling, the pitch network and the FFT all
+release the interpreter's lock). A finished recording is stored under a key made of its contents and the settings, so
+a second run finds it and goes on from there; `dataset.json` is written when all are done.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fastddsp.autograd.spectral import compute_loudness
+from fastddsp.training.audio import read_audio
+from fastddsp.training.dataset import (
+    FORMAT,
+    MANIFEST,
+    SOUNDS,
+    Settings,
+    Sound,
+    pack,
+    read_manifest,
+    sound_path,
+    write_manifest,
+)
+from fastddsp.training.extras import require
+from fastddsp.training.files import PARTIAL, atomic_path
+from fastddsp.training.pitch import get_tracker, track_pitch
+
+# Below this peak (-60 dBFS) a recording is taken for silence: nothing in it could be learnt.
+SILENT_PEAK = 1e-3
+KEY_LENGTH = 24
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did: the data set's recordings, how many came from the cache, and the skipped files with reasons."""
+
+    sounds: list[Sound]
+    n_cached: int
+    skipped: dict[str, str]
+
+
+def extract_features(audio: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
+    """Pitch and loudness of a recording.
+
+    Args:
+      audio: mono, [n_samples] at settings.sample_rate.
+      settings: rates and tracker.
+
+    Returns:
+      f0_hz, f0_confidence and loudness_db, each float32 [n_frames], n_frames = ceil(n_samples / hop_size).
+    """
+    f0_hz, confidence = track_pitch(
+        audio,
+        settings.sample_rate,
+        settings.frame_rate,
+        tracker=settings.tracker,
+        fmin=settings.fmin,
+        fmax=settings.fmax,
+    )
+    return {"f0_hz": f0_hz, "f0_confidence": confidence, "loudness_db": loudness(audio, settings)}
+
+
+@torch.inference_mode()
+def loudness(audio: np.ndarray, settings: Settings) -> np.ndarray:
+    """A-weighted loudness in dB, float32 [ceil(n_samples / hop_size)], frame t centred on sample t * hop_size."""
+    n_frames = -(-len(audio) // settings.hop_size)
+    loudness_db = compute_loudness(
+        torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)), settings.sample_rate, settings.frame_rate
+    )
+    return loudness_db.numpy()[:n_frames]
+
+
+def find_sounds(paths: Iterable[str | os.PathLike]) -> list[Path]:
+    """Files to prepare: each path that is a file, and every sound file below each path that is a folder, sorted.
+
+    Args:
+      paths: files and folders.
+
+    Raises:
+      FileNotFoundError: a path does not exist.
+      ValueError: there is no sound file at all.
+    """
+    kinds = {f".{kind.lower()}" for kind in require("soundfile").available_formats() if kind != "RAW"} | {
+        ".aif",
+        ".oga",
+        ".opus",
+    }
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in kinds)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"no such file or folder: {path}")
+    if not found:
+        raise ValueError("no sound files were found in the given folders")
+    return list(dict.fromkeys(found))
+
+
+def prepare(
+    paths: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    sample_rate: int = 16000,
+    frame_rate: int = 250,
+    tracker: str = "swift-f0",
+    fmin: float | None = None,
+    fmax: float | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Prepared:
+    """Make a data set for training out of sound files.
+
+    A file that cannot be read, is silent, or holds no pitched frame is reported and left out. Calling again with the
+    same `out` adds what is new, drops what is no longer listed, and computes nothing twice.
+
+    Args:
+      paths: sound files, and folders that are searched for them.
+      out: folder of the data set.
+      sample_rate: rate of the data set in Hz.
+      frame_rate: frames of features a second; must divide sample_rate.
+      tracker: pitch tracker: swift-f0, crepe or crepe-tiny.
+      fmin: lowest pitch of the instrument in Hz. Guides the tracker away from octave errors.
+      fmax: highest pitch of the instrument in Hz.
+      workers: files worked on at once; all CPU cores if None.
+      overwrite: replace a data set in `out` that has other settings.
+      progress: show a progress bar.
+
+    Returns:
+      The recordings, how many were cached, and what was skipped and why.
+
+    Raises:
+      FileNotFoundError: a path does not exist.
+      FileExistsError: `out` holds a data set with other settings, or other files.
+      ValueError: a setting is out of range, or no file could be used.
+    """
+    settings = Settings(sample_rate, frame_rate, tracker, fmin, fmax)
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    package = get_tracker(tracker).package
+    files = find_sounds(paths)
+    out = Path(out)
+    _check_out(out, settings, overwrite)
+    versions = _versions("fastddsp", "numpy", "torch", "soundfile", "soxr", package)
+
+    results: dict[Path, tuple[Sound, bool]] = {}
+    skipped: dict[str, str] = {}
+    with ThreadPoolExecutor(workers or _cpu_count()) as pool:
+        tasks = {pool.submit(_prepare_one, file, out, settings, versions): file for file in files}
+        bar = require("tqdm").tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=not progress)
+        try:
+            for task in bar:
+                try:
+                    results[tasks[task]] = task.result()
+                except ValueError as error:
+                    skipped[str(tasks[task])] = str(error)
+                    bar.write(f"skipped: {error}", file=sys.stderr)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+    if not results:
+        raise ValueError(f"none of the {len(files)} files could be used; the last: {next(reversed(skipped.values()))}")
+    used = [results[file] for file in files if file in results]
+    sounds = list({sound.key: sound for sound, _ in used}.values())
+    write_manifest(out, settings, sounds, skipped, versions)
+    _prune(out, {sound.key for sound in sounds})
+    return Prepared(sounds, sum(cached for _, cached in used), skipped)
+
+
+def _prepare_one(file: Path, out: Path, settings: Settings, versions: dict[str, str]) -> tuple[Sound, bool]:
+    """Store one recording, or find it stored; True if it was."""
+    try:
+        digest = hashlib.sha256(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+    digest.update(json.dumps([FORMAT, asdict(settings), versions], sort_keys=True).encode())
+    key = digest.hexdigest()[:KEY_LENGTH]
+    path = sound_path(out, key)
+    cached = path.is_file()
+    if not cached:
+        rows = _rows_of(file, settings)
+        with atomic_path(path) as partial:
+            np.save(partial, rows)
+    confidence = np.load(path, mmap_mode="r")[:, -2]
+    pitched = float(np.mean(confidence >= get_tracker(settings.tracker).threshold))
+    return Sound(str(file), key, len(confidence), round(pitched, 4)), cached
+
+
+def _rows_of(file: Path, settings: Settings) -> np.ndarray:
+    audio = read_audio(file, settings.sample_rate)
+    if np.abs(audio).max() < SILENT_PEAK:
+        raise ValueError(f"{file} is silent: its peak is below {20 * np.log10(SILENT_PEAK):.0f} dBFS")
+    features = extract_features(audio, settings)
+    if not features["f0_hz"].any():
+        raise ValueError(f"{file} has no pitched frame, says {settings.tracker}")
+    return pack(audio, features, settings.hop_size)
+
+
+def _check_out(out: Path, settings: Settings, overwrite: bool) -> None:
+    """Refuse to write over anything but a data set with the same settings, or what an interrupted run left."""
+    if not out.exists() or overwrite:
+        return
+    if not out.is_dir():
+        raise FileExistsError(f"{out} is a file, not a folder")
+    if (out / MANIFEST).exists():
+        before, _, _ = read_manifest(out)
+        if before != settings:
+            changed = [f"{key} {old}" for key, old in asdict(before).items() if old != asdict(settings)[key]]
+            raise FileExistsError(f"{out} was prepared with {', '.join(changed)}: choose another folder or overwrite")
+    elif any(entry.name != SOUNDS and PARTIAL not in entry.name for entry in out.iterdir()):
+        raise FileExistsError(f"{out} holds other files: choose an empty or new folder")
+
+
+def _prune(out: Path, keys: set[str]) -> None:
+    """Delete recordings that the data set no longer lists, and what killed runs left half-written; nothing else."""
+    for file in (out / SOUNDS).iterdir():
+        ours = re.fullmatch(rf"([0-9a-f]{{{KEY_LENGTH}}})(\..*{PARTIAL})?\.npy", file.name)
+        if ours and (ours[2] or ours[1] not in keys):
+            file.unlink()
+
+
+def _cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
