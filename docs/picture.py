@@ -1,4 +1,4 @@
-"""The picture of the README, drawn by the engine itself: python docs/picture.py
+"""The picture of the README, drawn by the engine itself (`python docs/picture.py`).
 
 What it shows is computed, not painted: a violin-like phrase is set down as controls at 250 frames a second, the
 synthesizers play it, and the spectrogram is that of their audio.
@@ -55,36 +55,36 @@ def main() -> None:
     canvas.set(xlim=(0, 1), ylim=(0, 1))
     canvas.axis("off")
 
-    box(canvas, 0.015, 0.26, 0.105, 0.56, INK, "network\n\n`models/`", "pitch, loudness\n→ GRU, MLP")
+    box(canvas, 0.015, 0.20, 0.105, 0.625, INK, "network", "pitch and\nloudness in,\ncontrols out")
     panel(figure, 0.165, 0.68, "f0_hz  [B, F, 1]", HARMONIC).plot(f0_hz[0, :, 0], color=HARMONIC, lw=1.2)
-    image(panel(figure, 0.165, 0.44, "harmonic_distribution  [B, F, K]", HARMONIC), distribution * amplitudes, "Blues")
+    spectrum = (amplitudes * distribution)[..., :28]
+    image(panel(figure, 0.165, 0.44, "harmonic amplitudes  [B, F, K]", HARMONIC), spectrum, "Blues")
     image(panel(figure, 0.165, 0.20, "magnitudes  [B, F, 65]", NOISE), magnitudes, "Oranges")
-    box(canvas, 0.425, 0.50, 0.215, 0.32, HARMONIC, "harmonic bank", r"$\sum_k\, a_k(n)\,\sin 2\pi k\varphi(n)$" "\ninteger phase, fused loop")
-    box(canvas, 0.425, 0.19, 0.215, 0.20, NOISE, "filtered noise", "frequency-sampled FIR,\ncounter-based noise")
-    spectrogram(figure.add_axes((0.735, 0.235, 0.25, 0.53)), audio)
-    canvas.text(0.735, 0.79, "audio  [B, samples]", weight="bold", va="bottom")
+    bank = r"$\sum_k\, a_k(n)\,\sin 2\pi k\varphi(n)$" "\nphase in integers,\none fused loop"
+    box(canvas, 0.415, 0.44, 0.205, 0.385, HARMONIC, "harmonic bank", bank)
+    box(canvas, 0.415, 0.20, 0.205, 0.20, NOISE, "filtered noise", "frequency-sampled FIR")
+    spectrogram(figure.add_axes((0.745, 0.26, 0.24, 0.565)), audio)
 
     for start, end, colour in [
         ((0.122, 0.74), (0.160, 0.74), HARMONIC),
         ((0.122, 0.50), (0.160, 0.50), HARMONIC),
-        ((0.122, 0.29), (0.160, 0.29), NOISE),
-        ((0.372, 0.74), (0.418, 0.72), HARMONIC),
-        ((0.372, 0.50), (0.418, 0.60), HARMONIC),
-        ((0.372, 0.29), (0.418, 0.29), NOISE),
-        ((0.648, 0.66), (0.700, 0.53), HARMONIC),
-        ((0.648, 0.29), (0.700, 0.47), NOISE),
+        ((0.122, 0.27), (0.160, 0.27), NOISE),
+        ((0.372, 0.74), (0.409, 0.74), HARMONIC),
+        ((0.372, 0.50), (0.409, 0.50), HARMONIC),
+        ((0.372, 0.27), (0.409, 0.27), NOISE),
+        ((0.624, 0.66), (0.648, 0.555), HARMONIC),
+        ((0.624, 0.30), (0.648, 0.485), NOISE),
+        ((0.669, 0.52), (0.704, 0.52), INK),
     ]:
         arrow(canvas, start, end, colour)
-    canvas.text(0.706, 0.495, "+", size=17, weight="bold", ha="center", va="center")
+    canvas.text(0.657, 0.52, "+", size=17, weight="bold", ha="center", va="center")
 
-    canvas.text(0.268, 0.93, "controls, 250 frames a second", ha="center", weight="bold")
-    canvas.text(0.5325, 0.93, "kernels", ha="center", weight="bold")
-    canvas.text(0.86, 0.93, "16000 samples a second", ha="center", weight="bold")
-    arrow(canvas, (0.86, 0.12), (0.068, 0.24), GRADIENT, "angle,angleA=180,angleB=90,rad=8", linestyle=(0, (4, 2)))
-    canvas.text(
-        0.47, 0.045, "gradients of the loss: the sines computed again, summed to frame rate; never [B, samples, K]",
-        ha="center", color=GRADIENT,
-    )
+    canvas.text(0.268, 0.93, "controls: 250 frames a second", ha="center", weight="bold")
+    canvas.text(0.5175, 0.93, "kernels", ha="center", weight="bold")
+    canvas.text(0.865, 0.93, "audio: 16000 samples a second", ha="center", weight="bold")
+    arrow(canvas, (0.93, 0.10), (0.068, 0.18), GRADIENT, "angle,angleA=180,angleB=90,rad=8", linestyle=(0, (4, 2)))
+    backward = "backward: the sines once more, gradients summed to frame rate, never a tensor [B, samples, K]"
+    canvas.text(0.50, 0.035, backward, ha="center", color=GRADIENT)
     figure.savefig(Path(__file__).with_suffix(".png"))
 
 
@@ -93,8 +93,8 @@ def box(canvas, x: float, y: float, width: float, height: float, colour: str, ti
     shape = {"boxstyle": "round,pad=0,rounding_size=0.012", "mutation_aspect": 2.3}
     canvas.add_patch(FancyBboxPatch((x, y), width, height, fc=colour, alpha=0.10, lw=0, **shape))
     canvas.add_patch(FancyBboxPatch((x, y), width, height, fc="none", ec=colour, lw=1.3, **shape))
-    canvas.text(x + width / 2, y + height * 0.64, title, ha="center", va="center", weight="bold", color=colour)
-    canvas.text(x + width / 2, y + height * 0.32, text, ha="center", va="center", linespacing=1.5)
+    canvas.text(x + width / 2, y + height - 0.07, title, ha="center", va="center", weight="bold", color=colour)
+    canvas.text(x + width / 2, y + (height - 0.07) / 2, text, ha="center", va="center", linespacing=1.6)
 
 
 def panel(figure, x: float, y: float, title: str, colour: str):
