@@ -1,0 +1,1 @@
+"""Training: audio -> features -> data set -> trained instrument -> resynthesis and its measures."""

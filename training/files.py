@@ -1,7 +1,7 @@
 """Files that are either whole or absent.
 
-What is written goes to a temporary name in the same folder, is flushed to the disk, and then takes its final name in one
-step (`os.replace`). A process killed at any moment leaves the old file, or the new one, or none: never half of one.
+What is written goes to a temporary name in the same folder, is flushed to the disk, and then takes its final name in
+one step (`os.replace`). A process killed at any moment leaves the old file, or the new one, or none: never half of one.
 """
 
 import json
@@ -20,7 +20,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it becomes `path` when the block ends without an error.
 
     Args:
-      path: the final file. Its folder is made if missing; the temporary name keeps its suffix, since writers look at it.
+      path: the final file. Its folder is made if missing; the temporary name keeps the suffix, which writers look at.
 
     Returns:
       A context manager around the temporary path.

@@ -1,4 +1,4 @@
-"""How close resynthesized audio is to its target, in pitch and in loudness. Definitions differ, so a name says whose it is.
+"""How close resynthesized audio is to its target, in pitch and in loudness. Definitions differ, so names say whose.
 
 With m the pitch in MIDI semitones (69 + 12 log2(f0 / 440)), c the tracker's confidence, T its threshold, * the target:
 
@@ -6,10 +6,10 @@ With m the pitch in MIDI semitones (69 + 12 log2(f0 / 440)), c the tracker's con
     paper_f0_outliers        share of frames with c < T, among those with c* >= T
     strict_f0_outliers       share of frames with c < T or |m - m*| > 0.5, among those with c* >= T
     magenta_f0_l1_semitones  mean |m - m*| over frames with c* >= T, whatever c is
-    magenta_f0_outliers      1 if that mean is above 12 semitones, else 0 (over many examples: the share of such examples)
+    magenta_f0_outliers      1 if that mean is above 12 semitones, else 0 (over many examples: the share of those)
     loudness_l1_db           mean |L - L*| over all frames, L the A-weighted loudness in dB, not below -80 dB
 
-"paper": Engel et al., ICLR 2020, table 1 and its appendix (T = 0.85 with CREPE; loudness there is on another, normalized scale).
+"paper": Engel et al., ICLR 2020, table 1 and its appendix (T = 0.85 with CREPE; its loudness is on another scale).
 "magenta": the code of magenta/ddsp 3. Both sides of a comparison are tracked in the same way; T belongs to the tracker.
 """
 

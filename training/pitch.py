@@ -13,8 +13,8 @@ rate. `track_pitch` brings that to the model's frames, frame t standing at t / f
 | crepe      | CREPE, full network (Kim et al., 2018)     | 0.85         | 32 to 1975 Hz   |
 | crepe-tiny | CREPE, smallest network                    | 0.85         | 32 to 1975 Hz   |
 
-swift-f0's confidence is calibrated so that 0.5 separates pitched from unpitched; 0.85 is the threshold of the DDSP paper.
-swift-f0 doubles some notes near 520 Hz when left unguided: give `fmin` and `fmax` of the instrument when they are known.
+swift-f0's confidence is calibrated so that 0.5 separates pitched from unpitched; 0.85 is the threshold of the DDSP
+paper. swift-f0 doubles some notes near 520 Hz when left unguided: give the instrument's `fmin` and `fmax`.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ Detection = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Tracker:
-    """A pitch tracker: `detect(audio at 16 kHz, fmin, fmax)` -> times_s, f0_hz, confidence; pitched from `threshold`."""
+    """`detect(audio at 16 kHz, fmin, fmax)` -> times_s, f0_hz, confidence; a frame is pitched from `threshold` on."""
 
     detect: Callable[[np.ndarray, float | None, float | None], Detection]
     threshold: float
@@ -85,8 +85,8 @@ def track_pitch(
       fmax: highest pitch in Hz.
 
     Returns:
-      f0_hz, float32 [n_frames], above 0 in every frame unless no frame is pitched, and confidence, float32 [n_frames] in
-      0 to 1; n_frames = ceil(n_samples * frame_rate / sample_rate).
+      f0_hz, above 0 in every frame unless no frame is pitched, and confidence, in 0 to 1; both float32 [n_frames],
+      n_frames = ceil(n_samples * frame_rate / sample_rate).
 
     Raises:
       ValueError: unknown tracker, or a range that is empty.
@@ -99,15 +99,12 @@ def track_pitch(
     times, f0_hz, confidence = chosen.detect(resample_audio(audio, sample_rate, TRACKER_RATE), fmin, fmax)
     frame_times = np.arange(n_frames) / frame_rate
     f0_hz = bridge_unpitched(f0_hz, confidence >= chosen.threshold)
-    if f0_hz.any():
-        f0_hz = np.exp(np.interp(frame_times, times, np.log(f0_hz)))
-    else:
-        f0_hz = np.zeros(n_frames)
+    f0_hz = np.exp(np.interp(frame_times, times, np.log(f0_hz))) if f0_hz.any() else np.zeros(n_frames)
     return f0_hz.astype(np.float32), np.interp(frame_times, times, confidence).astype(np.float32)
 
 
 def bridge_unpitched(f0_hz: np.ndarray, pitched: np.ndarray) -> np.ndarray:
-    """Give every unpitched frame the f0 of the last pitched frame before it, or of the first one; zeros if there is none."""
+    """Give unpitched frames the f0 of the last pitched frame before them, or of the first one; zeros if none is."""
     if not pitched.any():
         return np.zeros_like(f0_hz)
     last_pitched = np.maximum.accumulate(np.where(pitched, np.arange(len(pitched)), 0))

@@ -1,8 +1,8 @@
 """Recordings -> data set: read, mono, sample rate, f0, loudness.
 
-Every recording is one task, and tasks run side by side on threads (decoding, resampling, the pitch network and the FFT all
-release the interpreter's lock). A finished recording is stored under a key made of its contents and the settings, so
-a second run finds it and goes on from there; `dataset.json` is written when all are done.
+Every recording is one task, and tasks run side by side on threads (decoding, resampling, the pitch network and the FFT
+all release the interpreter's lock). A finished recording is stored under a key made of its contents and the settings,
+so a second run finds it and goes on from there; `dataset.json` is written when all are done.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ KEY_LENGTH = 24
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did: the data set's recordings, how many came from the cache, and the skipped files with reasons."""
+    """What `prepare` did: the recordings, how many of them were found stored, and the skipped files with reasons."""
 
     sounds: list[Sound]
     n_cached: int
@@ -91,11 +91,8 @@ def find_sounds(paths: Iterable[str | os.PathLike]) -> list[Path]:
       FileNotFoundError: a path does not exist.
       ValueError: there is no sound file at all.
     """
-    kinds = {f".{kind.lower()}" for kind in require("soundfile").available_formats() if kind != "RAW"} | {
-        ".aif",
-        ".oga",
-        ".opus",
-    }
+    formats = require("soundfile").available_formats().keys() - {"RAW"}  # RAW has no header to tell the rate
+    kinds = {f".{kind.lower()}" for kind in formats} | {".aif", ".oga", ".opus"}
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import soundfile
+
 from fastddsp.training.audio import read_audio, write_audio
 from tests.training.sounds import tone
 

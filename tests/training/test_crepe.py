@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from fastddsp.training import crepe
 from fastddsp.training.pitch import track_pitch
 from tests.training.sounds import tone

@@ -1,4 +1,5 @@
 import pytest
+
 from fastddsp.training.files import atomic_path, write_json
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fastddsp.training.pitch import TRACKERS, bridge_unpitched, track_pitch
 from tests.training.sounds import tone
 
