@@ -1,0 +1,239 @@
+"""Effects: Processors that change audio [batch, n_samples].
+
+    Reverb     y = audio + audio * ir, ir[0] = 0 (the dry path is separate); "*" is convolution
+    FIRFilter  y = audio, filtered frame by frame by magnitudes over [0, Nyquist]
+
+A reverb's impulse response is a tensor, learnt or given, or decaying or filtered noise.
+"""
+
+import torch
+from torch import nn
+
+from fastddsp.autograd import convolution, filters
+from fastddsp.autograd.scaling import exp_sigmoid
+from fastddsp.models.processors import Processor
+from fastddsp.models.synths import FilteredNoise, ScaleFn
+
+__all__ = ["ExpDecayReverb", "FIRFilter", "FilteredNoiseReverb", "Reverb"]
+
+
+class ConvolutionReverb(Processor):
+    """What all reverbs share: the convolution with an impulse response that `get_controls` provides.
+
+    Args:
+        trainable: Learn what the impulse response is made of, for the whole data set.
+        reverb_length: Length of the impulse response in samples.
+        add_dry: Add the dry audio to the wet.
+        name: Name of the processor.
+
+    Source: Engel et al., ICLR 2020, section 3.5.
+    """
+
+    def __init__(self, trainable: bool, reverb_length: int, add_dry: bool, name: str):
+        super().__init__(name)
+        self.trainable = trainable
+        self.reverb_length = reverb_length
+        self.add_dry = add_dry
+
+    def get_signal(self, audio: torch.Tensor, ir: torch.Tensor) -> torch.Tensor:
+        """Reverberated audio.
+
+        Args:
+            audio: Dry audio, [batch, n_samples].
+            ir: Impulse response, [ir_size], [batch or 1, ir_size] or [batch or 1, ir_size, 1]. Its first sample
+                counts as 0, because the dry audio is added separately.
+
+        Returns:
+            Audio [batch, n_samples].
+        """
+        if ir.dim() == 1:
+            ir = ir[None]
+        elif ir.dim() == 3:
+            ir = ir[:, :, 0]
+        if ir.stride(0) == 0:
+            ir = ir[:1]  # one response for the whole batch: transform it once
+        tail = nn.functional.pad(ir[:, 1:], (1, 0))
+        wet = convolution.fft_convolve(audio, tail, padding="same", delay_compensation=0)
+        return wet + audio if self.add_dry else wet
+
+
+class Reverb(ConvolutionReverb):
+    """Convolution with one impulse response, learnt (the parameter `ir`) or given.
+
+    Args:
+        trainable: Learn one impulse response for the whole data set.
+        reverb_length: Its length in samples.
+        add_dry: Add the dry audio to the wet.
+        name: Name of the processor.
+    """
+
+    def __init__(self, trainable: bool = False, reverb_length: int = 48000, add_dry: bool = True, name: str = "reverb"):
+        super().__init__(trainable, reverb_length, add_dry, name)
+        if trainable:
+            self.ir = nn.Parameter(1e-6 * torch.randn(reverb_length))
+
+    def get_controls(self, audio: torch.Tensor, ir: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """Audio and the impulse response.
+
+        Args:
+            audio: Dry audio, [batch, n_samples].
+            ir: Impulse response, [ir_size], [batch, ir_size] or [batch, ir_size, 1]; not used if trainable.
+
+        Returns:
+            "audio" and "ir".
+
+        Raises:
+            ValueError: There is no impulse response.
+        """
+        if self.trainable:
+            ir = self.ir.expand(audio.shape[0], -1)
+        elif ir is None:
+            raise ValueError("ir must be given to a Reverb with trainable=False")
+        return {"audio": audio, "ir": ir}
+
+
+class ExpDecayReverb(ConvolutionReverb):
+    """Reverb whose impulse response is exponentially decaying noise, drawn anew at each call.
+
+        ir(t) = gain exp(-(2 + exp(decay)) t) noise(t),  t from 0 to 1 over reverb_length samples
+
+    Args:
+        trainable: Learn one gain and one decay for the whole data set.
+        reverb_length: Length of the impulse response in samples.
+        scale_fn: Makes gain positive.
+        add_dry: Add the dry audio to the wet.
+        name: Name of the processor.
+    """
+
+    def __init__(
+        self,
+        trainable: bool = False,
+        reverb_length: int = 48000,
+        scale_fn: ScaleFn = exp_sigmoid,
+        add_dry: bool = True,
+        name: str = "exp_decay_reverb",
+    ):
+        super().__init__(trainable, reverb_length, add_dry, name)
+        self.scale_fn = scale_fn
+        if trainable:
+            self.gain = nn.Parameter(torch.tensor([2.0]))
+            self.decay = nn.Parameter(torch.tensor([4.0]))
+
+    def get_controls(
+        self,
+        audio: torch.Tensor,
+        gain: torch.Tensor | None = None,
+        decay: torch.Tensor | None = None,
+        *,
+        reverb_noise: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Audio and the impulse response of a gain and a decay.
+
+        Args:
+            audio: Dry audio, [batch, n_samples].
+            gain: Raw gain, [batch, 1]; not used if trainable.
+            decay: Raw decay, [batch, 1]; not used if trainable.
+            reverb_noise: Noise of the impulse response, [1, reverb_length]; default: uniform in [-1, 1).
+
+        Returns:
+            "audio" and "ir" [batch, reverb_length].
+
+        Raises:
+            ValueError: gain or decay is missing.
+        """
+        if self.trainable:
+            gain, decay = self.gain[None], self.decay[None]
+        elif gain is None or decay is None:
+            raise ValueError("gain and decay must be given to an ExpDecayReverb with trainable=False")
+        if reverb_noise is None:
+            reverb_noise = torch.rand(1, self.reverb_length, dtype=gain.dtype, device=gain.device) * 2.0 - 1.0
+        time = torch.linspace(0.0, 1.0, self.reverb_length, dtype=gain.dtype, device=gain.device)
+        ir = self.scale_fn(gain) * torch.exp(-(2.0 + torch.exp(decay)) * time) * reverb_noise
+        return {"audio": audio, "ir": ir.expand(audio.shape[0], -1)}
+
+
+class FilteredNoiseReverb(ConvolutionReverb):
+    """Reverb whose impulse response is filtered noise, drawn anew at each call.
+
+    Args:
+        trainable: Learn the magnitudes, one set for the whole data set.
+        reverb_length: Length of the impulse response in samples.
+        window_size: Taps of the noise filter, see FilteredNoise.
+        n_frames: Frames of the learnt magnitudes.
+        n_filter_banks: Bands of the learnt magnitudes.
+        scale_fn: Makes magnitudes positive.
+        initial_bias: Added to the raw magnitudes.
+        add_dry: Add the dry audio to the wet.
+        name: Name of the processor.
+    """
+
+    def __init__(
+        self,
+        trainable: bool = False,
+        reverb_length: int = 48000,
+        window_size: int = 257,
+        n_frames: int = 1000,
+        n_filter_banks: int = 16,
+        scale_fn: ScaleFn | None = exp_sigmoid,
+        initial_bias: float = -3.0,
+        add_dry: bool = True,
+        name: str = "filtered_noise_reverb",
+    ):
+        super().__init__(trainable, reverb_length, add_dry, name)
+        self.synth = FilteredNoise(reverb_length, window_size, scale_fn, initial_bias)
+        if trainable:
+            self.magnitudes = nn.Parameter(1e-2 * torch.randn(n_frames, n_filter_banks))
+
+    def get_controls(
+        self,
+        audio: torch.Tensor,
+        magnitudes: torch.Tensor | None = None,
+        *,
+        reverb_noise: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Audio and the impulse response of magnitudes.
+
+        Args:
+            audio: Dry audio, [batch, n_samples].
+            magnitudes: Raw magnitudes, [batch, frames, bands]; not used if trainable.
+            reverb_noise: Noise to filter, [batch (1 if trainable), reverb_length]; default: uniform in [-1, 1).
+
+        Returns:
+            "audio" and "ir" [batch, reverb_length].
+
+        Raises:
+            ValueError: magnitudes are missing.
+        """
+        if self.trainable:
+            magnitudes = self.magnitudes[None]
+        elif magnitudes is None:
+            raise ValueError("magnitudes must be given to a FilteredNoiseReverb with trainable=False")
+        ir = self.synth(magnitudes, noise=reverb_noise)
+        return {"audio": audio, "ir": ir.expand(audio.shape[0], -1)}
+
+
+class FIRFilter(Processor):
+    """Filter whose magnitude response changes from frame to frame.
+
+    Args:
+        window_size: Taps of the impulse response; 0, or more than 2 (bands - 1): 2 (bands - 1).
+        scale_fn: Makes magnitudes positive; None takes them as they are.
+        name: Name of the processor.
+
+    Source: Engel et al., ICLR 2020, section 3.3.
+    """
+
+    def __init__(self, window_size: int = 257, scale_fn: ScaleFn | None = exp_sigmoid, name: str = "fir_filter"):
+        super().__init__(name)
+        self.window_size = window_size
+        self.scale_fn = scale_fn
+
+    def get_controls(self, audio: torch.Tensor, magnitudes: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Audio [batch, n_samples] as it is and positive magnitudes [batch, frames, bands]."""
+        if self.scale_fn is not None:
+            magnitudes = self.scale_fn(magnitudes)
+        return {"audio": audio, "magnitudes": magnitudes}
+
+    def get_signal(self, audio: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
+        """Filtered audio [batch, n_samples]."""
+        return filters.frequency_filter(audio, magnitudes, window_size=self.window_size)
