@@ -1,0 +1,105 @@
+"""Autoencoder: features of a recording -> controls -> audio -> losses against the recording.
+
+    features -> preprocessor -> encoder -> decoder -> processor_group -> audio_synth
+
+Each part reads tensors by key out of one dictionary and adds its own to it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Autoencoder(nn.Module):
+    """A model whose parts read what they need by key out of one growing dictionary, and add what they make.
+
+    Args:
+        preprocessor: Scales features; None: features are ready.
+        encoder: Adds latents; None: there are none.
+        decoder: Adds the raw controls that the processors read.
+        processor_group: Makes audio.
+        losses: One loss or several, each called with (target audio, audio).
+        hop_size: Samples of audio per frame, for calls that give neither n_samples nor audio; None: the processors'
+            own n_samples.
+    """
+
+    def __init__(
+        self,
+        preprocessor: nn.Module | None = None,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        processor_group: nn.Module | None = None,
+        losses: nn.Module | Iterable[nn.Module] | None = None,
+        hop_size: int | None = None,
+    ):
+        super().__init__()
+        self.preprocessor = preprocessor
+        self.encoder = encoder
+        self.decoder = decoder
+        self.processor_group = processor_group
+        if losses is None or isinstance(losses, nn.Module):
+            losses = () if losses is None else (losses,)
+        self.loss_objs = nn.ModuleList(losses)
+        self.hop_size = hop_size
+
+    def encode(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Features with what the preprocessor and the encoder make of them; the given dictionary stays as it is."""
+        features = dict(features)
+        if self.preprocessor is not None:
+            features.update(self.preprocessor(features))
+        if self.encoder is not None:
+            features.update(self.encoder(features))
+        return features
+
+    def decode(self, features: Mapping[str, Any], **options: Any) -> torch.Tensor:
+        """Audio [batch, n_samples] of encoded features.
+
+        Args:
+            features: What `encode` returned.
+            **options: Settings of the processors for this call (n_samples, sample_rate, noise, ...).
+        """
+        return self._synthesize(features, options)["signal"]
+
+    def forward(self, features: Mapping[str, Any], return_losses: bool = False, **options: Any) -> Any:
+        """Audio and everything on the way to it.
+
+        Args:
+            features: Dictionary of tensors: "f0_hz" and "loudness_db" [batch, frames] or [batch, frames, 1], "audio"
+                [batch, n_samples], as far as the parts of the model and the losses need them. Not modified.
+            return_losses: Also compute the losses against features["audio"].
+            **options: Settings of the processors for this call (n_samples, sample_rate, noise, ...). n_samples is by
+                default as long as features["audio"], or frames x hop_size.
+
+        Returns:
+            Nested dictionary of outputs, "audio_synth" [batch, n_samples] among them; with return_losses a pair of
+            it and a dictionary of scalar losses, "total_loss" their sum.
+
+        Raises:
+            KeyError: return_losses without features["audio"].
+        """
+        if return_losses and "audio" not in features:
+            raise KeyError(f'losses need features["audio"], but there are {sorted(features)}')
+        synthesis = self._synthesize(self.encode(features), options)
+        outputs = {**synthesis["controls"], "audio_synth": synthesis["signal"]}
+        if not return_losses:
+            return outputs
+        losses: dict[str, torch.Tensor] = {}
+        for loss in self.loss_objs:
+            losses.update(loss.get_losses_dict(outputs["audio"], outputs["audio_synth"]))
+        losses["total_loss"] = sum(losses.values(), start=synthesis["signal"].new_zeros(()))
+        return outputs, losses
+
+    def get_audio_from_outputs(self, outputs: Mapping[str, Any]) -> torch.Tensor:
+        """The audio [batch, n_samples] among the outputs of a call."""
+        return outputs["audio_synth"]
+
+    def _synthesize(self, features: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+        features = {**features, **self.decoder(features)}
+        if "n_samples" not in options:
+            if "audio" in features:
+                options = {**options, "n_samples": features["audio"].shape[-1]}
+            elif self.hop_size is not None:
+                options = {**options, "n_samples": features["f0_hz"].shape[1] * self.hop_size}
+        return self.processor_group(features, return_outputs_dict=True, **options)
