@@ -30,8 +30,8 @@ def rooms() -> list[str]:
     return found
 
 
-# A lower bound is the oldest version that the tests were run with (Python 3.11), constraints.txt has the newest. An upper bound is
-# there where the next major version, or before 1.0 the next minor one, may change what is used here.
+# A lower bound is the oldest version that the tests were run with (on Python 3.11), constraints.txt has the newest. An
+# upper bound stands where the next major version, or before 1.0 the next minor one, may change what is used here.
 EXTRAS = {
     "train": [
         "jsonargparse[signatures]>=4.40,<5",

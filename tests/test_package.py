@@ -262,7 +262,7 @@ def test_rooms_load_only_the_packages_that_they_may(room: str, path: Path) -> No
 
 
 def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
-    commands = re.findall(r"^(python3 -m venv .+ pytest)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    commands = re.findall(r"^(python3 -m venv .+/pytest)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     assert len(commands) == 1
     run = (ROOT / ".ci" / "run").read_text("utf-8")
     assert commands[0] in [line.strip() for line in run.splitlines()]
