@@ -65,15 +65,20 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sample_rate: int) ->
     Raises:
       ValueError: the suffix names no format that can be written, or the audio is not finite.
     """
-    soundfile = require("soundfile")
-    path = Path(path)
-    kind = path.suffix.lstrip(".").upper()
-    if kind not in soundfile.available_formats():
-        raise ValueError(f"{path} must end in the name of a sound format, such as .wav or .flac, got '{path.suffix}'")
+    kind = check_writable(path)
     audio = np.asarray(audio, dtype=np.float32)
     if not np.isfinite(audio).all():
         raise ValueError(f"the audio for {path} holds samples that are not finite")
     gain = 1.0 / max(1.0, float(np.abs(audio).max(initial=0.0)))
     with atomic_path(path) as partial:
-        soundfile.write(partial, audio * np.float32(gain), sample_rate, format=kind)
+        require("soundfile").write(partial, audio * np.float32(gain), sample_rate, format=kind)
     return gain
+
+
+def check_writable(path: str | os.PathLike) -> str:
+    """The sound format that the suffix of `path` names; ValueError if it names none."""
+    suffix = Path(path).suffix
+    kind = suffix.lstrip(".").upper()
+    if kind not in require("soundfile").available_formats():
+        raise ValueError(f"{path} must end in the name of a sound format, such as .wav or .flac, got '{suffix}'")
+    return kind

@@ -1,0 +1,131 @@
+"""The command line: `fastddsp COMMAND ...`.
+
+A command's modules are imported when it runs, so that help comes at once. What the user can set right ends as one line
+on stderr and exit code 2; FASTDDSP_DEBUG=1 shows where it was raised.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Command(NamedTuple):
+    """A command: what it does, in a line, and the function that runs it on its arguments."""
+
+    summary: str
+    run: Callable[[list[str]], None]
+
+
+def _parser(command: str, function: Callable, positional: dict[str, dict[str, Any]], skip: set[str]) -> Any:
+    """A parser of the named positional arguments and of the function's other parameters as options."""
+    from fastddsp.training.extras import require
+
+    jsonargparse = require("jsonargparse")
+    summary = (function.__doc__ or "").strip().splitlines()[0]
+    parser = jsonargparse.ArgumentParser(prog=f"fastddsp {command}", description=summary)
+    for name, options in positional.items():
+        parser.add_argument(name, **options)
+    parser.add_function_arguments(function, skip={*(name.lstrip("-") for name in positional), *skip})
+    return parser
+
+
+def _prepare(argv: list[str]) -> None:
+    from fastddsp.training.prepare import prepare
+
+    arguments = {
+        "paths": {"nargs": "+", "metavar": "AUDIO", "help": "sound files, and folders that are searched for them"},
+        "--out": {"required": True, "metavar": "DIR", "help": "folder of the data set"},
+    }
+    args = _parser("prepare", prepare, arguments, {"progress"}).parse_args(argv)
+    done = prepare(**args.as_dict())
+    minutes = sum(sound.n_frames for sound in done.sounds) / args.frame_rate / 60
+    print(
+        f"{args.out}: {len(done.sounds)} recordings, {minutes:.1f} minutes; {done.n_cached} were already there, "
+        f"{len(done.skipped)} skipped"
+    )
+
+
+def _train(argv: list[str]) -> None:
+    from fastddsp.training.train import main as train
+
+    train(argv)
+
+
+def _resynthesize(argv: list[str]) -> None:
+    from fastddsp.training.resynthesize import resynthesize
+
+    arguments = {
+        "run": {"metavar": "RUN", "help": "folder of the run that trained the instrument"},
+        "audio": {"metavar": "AUDIO", "help": "recording whose tune is played"},
+        "--out": {"required": True, "metavar": "WAV", "help": "sound file to write; its suffix names the format"},
+    }
+    args = _parser("resynthesize", resynthesize, arguments, set()).parse_args(argv)
+    print(resynthesize(**args.as_dict()))
+
+
+def _demo(argv: list[str]) -> None:
+    from fastddsp.demo import demo
+
+    args = _parser("demo", demo, {}, set()).parse_args(argv)
+    demo(**args.as_dict())
+
+
+COMMANDS = {
+    "prepare": Command("make a data set out of sound files", _prepare),
+    "train": Command("train an instrument on a data set, or resume", _train),
+    "resynthesize": Command("play a recording on a trained instrument", _resynthesize),
+    "demo": Command("train a small violin on bundled phrases and play it", _demo),
+}
+
+
+def _with_underscores(arg: str) -> str:
+    """`--pitch-shift=-12` is `--pitch_shift=-12`: options are named after parameters."""
+    name, equals, value = arg.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if arg.startswith("--") else arg
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        ["usage: fastddsp COMMAND ...", "", *lines, "", "fastddsp COMMAND --help tells its options; fastddsp --version"]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+      argv: arguments after the program's name; those of the process if None.
+
+    Returns:
+      Exit code: 0; 2 if the input was wrong; 1 if the work failed for another reason.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if argv[0] == "--version":
+        from fastddsp import __version__
+
+        print(__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f"fastddsp: there is no command '{argv[0]}'; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        COMMANDS[argv[0]].run([_with_underscores(arg) for arg in argv[1:]])
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if os.environ.get("FASTDDSP_DEBUG"):
+            raise
+        print(f"fastddsp {argv[0]}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1 if isinstance(error, RuntimeError) else 2
+    except KeyboardInterrupt:
+        print(f"\nfastddsp {argv[0]}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Batches of windows, in an order that depends on the step alone.
+
+Step s of process r of R reads the windows at positions (s R + r) B ... + B - 1 of an endless stream: one random
+permutation of all windows after the other, permutation e drawn from (seed, e). Nothing has to be remembered to
+resume: a run that was killed sees from step s on what it would have seen.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import DataLoader, Sampler
+
+from fastddsp.training.dataset import Settings, SoundWindows
+from fastddsp.training.extras import require
+
+pl = require("lightning.pytorch")
+
+
+class StepSampler(Sampler[list[int]]):
+    """Window indices of each step of a run.
+
+    Args:
+      n_windows: windows in the data set.
+      batch_size: windows per step and process.
+      n_steps: steps of the whole run.
+      first_step: the step to begin with.
+      seed: of the permutations.
+      rank: this process.
+      n_ranks: all processes.
+    """
+
+    def __init__(
+        self,
+        n_windows: int,
+        batch_size: int,
+        n_steps: int,
+        first_step: int = 0,
+        seed: int = 0,
+        rank: int = 0,
+        n_ranks: int = 1,
+    ) -> None:
+        self.n_windows, self.batch_size, self.n_steps, self.first_step = n_windows, batch_size, n_steps, first_step
+        self.seed, self.rank, self.n_ranks = seed, rank, n_ranks
+
+    def __len__(self) -> int:
+        """Steps of the whole run, those before first_step too, as Lightning counts batches."""
+        return self.n_steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, order = -1, np.empty(0, dtype=np.int64)
+        for step in range(self.first_step, self.n_steps):
+            first = (step * self.n_ranks + self.rank) * self.batch_size
+            batch = []
+            for position in range(first, first + self.batch_size):
+                if position // self.n_windows != epoch:
+                    epoch = position // self.n_windows
+                    order = np.random.default_rng((self.seed, epoch)).permutation(self.n_windows)
+                batch.append(int(order[position % self.n_windows]))
+            yield batch
+
+
+class StepLoader(DataLoader):
+    """A DataLoader whose sampler knows its step, so that there is no state to save: Lightning asks for the methods."""
+
+    def state_dict(self) -> dict:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Nothing to do."""
+
+
+class InstrumentData(pl.LightningDataModule):
+    """Training and validation windows of a data set made by `fastddsp prepare`.
+
+    Args:
+      folder: the data set.
+      batch_size: windows per step and process.
+      window_seconds: length of a window.
+      hop_seconds: from the start of one window to the start of the next.
+      valid_share: share of every recording, at its end, that is held out for validation; 0 for none.
+      num_workers: processes that read windows ahead; 0 reads in the training process, fast enough for mapped files.
+      seed: of the order of windows.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        batch_size: int = 16,
+        window_seconds: float = 4.0,
+        hop_seconds: float = 1.0,
+        valid_share: float = 0.1,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.train_windows = SoundWindows(folder, window_seconds, hop_seconds, "train", valid_share)
+        self.valid_windows = (
+            SoundWindows(folder, window_seconds, window_seconds, "valid", valid_share) if valid_share else None
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """How the data set was prepared."""
+        return self.train_windows.settings
+
+    def train_dataloader(self) -> StepLoader:
+        """Batches from the trainer's present step to its last."""
+        sampler = StepSampler(
+            len(self.train_windows),
+            self.batch_size,
+            self.trainer.max_steps,
+            self.trainer.global_step,
+            self.seed,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
+        return StepLoader(
+            self.train_windows,
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader | list:
+        """The held-out windows, each once, in order."""
+        if self.valid_windows is None:
+            return []
+        return DataLoader(self.valid_windows, batch_size=self.batch_size, num_workers=0)

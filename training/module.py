@@ -1,0 +1,105 @@
+"""The training loop's view of an instrument: loss, optimizer, logs.
+
+Adam with epsilon 1e-7 and the learning rate r(step) = learning_rate * decay ^ (step / 10000); the norm of the whole
+gradient is clipped at 3.0 by the trainer. The defaults are those of magenta/ddsp, but for learning_rate (there 3e-4).
+
+The noise of step s is drawn from (seed, s, process): a resumed run repeats what it would have done.
+"""
+
+import math
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastddsp.models.presets import ModelConfig, build
+from fastddsp.training.extras import require
+from fastddsp.training.figures import spectrogram_figure
+from fastddsp.training.metrics import compare_audio
+
+pl = require("lightning.pytorch")
+
+ADAM_EPSILON = 1e-7
+DECAY_STEPS = 10_000
+# Held-out examples that are tracked, drawn and played in the logs at every validation.
+N_EXAMPLES = 2
+
+
+class InstrumentModule(pl.LightningModule):
+    """Trains an instrument to resynthesize windows of a data set from their f0 and loudness.
+
+    Args:
+      config: settings of the model.
+      learning_rate: of the first step.
+      decay: factor of the learning rate per 10000 steps.
+      seed: of the noise.
+    """
+
+    def __init__(self, config: ModelConfig, learning_rate: float = 1e-3, decay: float = 0.98, seed: int = 0) -> None:
+        super().__init__()
+        # The data set holds the loudness of the whole recording, which a window's own audio gives wrongly at its ends.
+        self.config = replace(config, compute_loudness=False)
+        self.model = build(self.config)
+        self.learning_rate, self.decay, self.seed = learning_rate, decay, seed
+
+    def setup(self, stage: str) -> None:
+        """Check that the data set has the rates of the model."""
+        settings = self.trainer.datamodule.settings
+        for name in ("sample_rate", "frame_rate"):
+            if getattr(settings, name) != getattr(self.config, name):
+                raise ValueError(
+                    f"{name} of the data set is {getattr(settings, name)}, of the model {getattr(self.config, name)}: "
+                    f"set config.{name} or prepare the data set again"
+                )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam and its decay."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, eps=ADAM_EPSILON)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.decay ** (step / DECAY_STEPS))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Draw this step's noise from its number."""
+        torch.manual_seed(np.random.SeedSequence((self.seed, self.global_step, self.global_rank)).generate_state(1)[0])
+
+    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Loss of a batch."""
+        _, losses = self.model(batch, return_losses=True)
+        total = losses["total_loss"]
+        if not math.isfinite(total.item()):
+            raise RuntimeError(
+                f"the loss is {total.item()} at step {self.global_step}: resume from the last checkpoint with a lower "
+                f"learning rate"
+            )
+        self.log("loss", total, prog_bar=True, logger=False)
+        self.log_dict({f"train/{name}": value for name, value in losses.items()})
+        return total
+
+    def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+        """Losses of a held-out batch; measures, sounds and pictures of its first examples."""
+        outputs, losses = self.model(batch, return_losses=True)
+        self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["audio"]))
+        if batch_idx == 0 and self.trainer.is_global_zero:
+            self._log_examples(batch["audio"][:N_EXAMPLES], outputs["audio_synth"][:N_EXAMPLES])
+
+    def _log_examples(self, targets: torch.Tensor, synthesized: torch.Tensor) -> None:
+        writer = getattr(self.logger, "experiment", None)
+        if writer is None:
+            return
+        measured = []
+        for i, (target, synth) in enumerate(zip(targets.cpu().numpy(), synthesized.cpu().numpy(), strict=True)):
+            measured.append(compare_audio(target, synth, self.trainer.datamodule.settings))
+            sounds = {"recording": target, "resynthesis": synth}
+            writer.add_figure(f"example {i}", spectrogram_figure(sounds, self.config.sample_rate), self.global_step)
+            for name, audio in sounds.items():
+                writer.add_audio(f"example {i}/{name}", audio[None], self.global_step, self.config.sample_rate)
+        for name in measured[0]:
+            values = [m[name] for m in measured if math.isfinite(m[name])]
+            if values:
+                writer.add_scalar(f"examples/{name}", np.mean(values), self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint an instrument of its own: settings of the model and of the features it was trained on."""
+        checkpoint["config"] = self.config.to_dict()
+        checkpoint["settings"] = asdict(self.trainer.datamodule.settings)

@@ -1,0 +1,153 @@
+"""`fastddsp train`: Lightning's command line over InstrumentModule and InstrumentData.
+
+    fastddsp train --data DIR --out RUN --preset tiny --trainer.max_steps 5000 --model.config.n_harmonics 100
+    fastddsp train --out RUN --resume
+
+Every setting is a field: `--model.*` of InstrumentModule (with `--model.config.*` of the model), `--data.*` of
+InstrumentData, `--trainer.*` of Lightning's Trainer; `--print_config` prints them all as YAML, and `--config FILE` reads
+such a file. A preset gives defaults below a file, and a file stands below what is said on the command line. RUN/config.yaml
+keeps what was chosen, and `--resume` starts from there.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from argparse import ArgumentParser
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastddsp.models.presets import ModelConfig, load_preset
+from fastddsp.training.checkpoint import CONFIG, AtomicCheckpointIO, SaveLast, open_run
+from fastddsp.training.datamodule import InstrumentData
+from fastddsp.training.extras import require
+from fastddsp.training.files import atomic_path
+from fastddsp.training.module import InstrumentModule
+
+pl = require("lightning.pytorch")
+lightning_cli = require("lightning.pytorch.cli")
+
+DEFAULT_PRESET = "solo_instrument"
+# Lightning's own settings for every run; steps are the only unit of length, and one epoch is the whole run.
+TRAINER_DEFAULTS = {
+    "max_steps": 30_000,
+    "gradient_clip_val": 3.0,
+    "val_check_interval": 1000,
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 50,
+    "enable_checkpointing": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+
+
+def run_parts(run: str | os.PathLike, checkpoint_every: int) -> dict[str, Any]:
+    """What ties a Trainer to the folder of its run: logger, checkpoint writer, atomic files.
+
+    Args:
+      run: folder of the run.
+      checkpoint_every: steps from one checkpoint to the next.
+
+    Returns:
+      Arguments of lightning's Trainer.
+    """
+    logger = require("lightning.pytorch.loggers").TensorBoardLogger(run, name="logs", version="")
+    return {"logger": logger, "callbacks": [SaveLast(run, checkpoint_every)], "plugins": [AtomicCheckpointIO()]}
+
+
+def quiet_lightning() -> None:
+    """Leave out Lightning's announcements and its advice on reader processes, which mapped files do not need."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+
+
+class TrainCLI(lightning_cli.LightningCLI):
+    """Lightning's command line with --out, --resume, --preset and --checkpoint_every."""
+
+    def __init__(self, preset: str, args: list[str]) -> None:
+        self.preset = preset
+        super().__init__(
+            InstrumentModule,
+            InstrumentData,
+            args=args,
+            run=False,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            parser_kwargs={"prog": "fastddsp train", "description": "Train an instrument on a prepared data set."},
+        )
+
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        """The options that are not fields of the module, the data or the trainer."""
+        parser.add_argument("--out", required=True, help="folder of the run")
+        parser.add_argument("--preset", default=self.preset, help="model settings to start from: a name or a YAML file")
+        parser.add_argument("--resume", action="store_true", help="go on with the run in --out after an interruption")
+        parser.add_argument("--checkpoint_every", type=int, default=300, help="steps that an interruption may cost")
+        config = load_preset(self.preset)
+        parser.set_defaults({f"model.config.{f.name}": getattr(config, f.name) for f in fields(ModelConfig)})
+        parser.link_arguments(
+            ("model.config.n_samples", "model.config.sample_rate"),
+            "data.window_seconds",
+            compute_fn=lambda n_samples, sample_rate: n_samples / sample_rate,
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """The trainer, tied to the folder of the run."""
+        parts = run_parts(self.config.out, self.config.checkpoint_every)
+        trainer = super().instantiate_trainer(logger=parts["logger"], plugins=parts["plugins"], **kwargs)
+        trainer.callbacks += parts["callbacks"]
+        return trainer
+
+
+def main(argv: list[str]) -> None:
+    """Train, or resume, as the arguments say.
+
+    Args:
+      argv: what follows `fastddsp train`.
+
+    Raises:
+      SystemExit: help was asked for, or an argument is wrong (exit code 2).
+      FileExistsError: --out holds something and --resume was not given.
+      FileNotFoundError: there is no data set, or nothing to resume.
+    """
+    quiet_lightning()
+    argv = _shorthands(argv)
+    early = _early_options(argv)
+    if early.resume and early.out:
+        open_run(early.out, resume=True)
+        argv = ["--config", str(Path(early.out) / CONFIG), *argv]
+    cli = TrainCLI(early.preset, argv)
+    checkpoint = open_run(cli.config.out, cli.config.resume)
+    with atomic_path(Path(cli.config.out) / CONFIG) as partial:
+        partial.write_text(cli.parser.dump(cli.config, skip_none=False), encoding="utf-8")
+    if cli.config.resume:
+        where = (
+            f"step {_step_of(checkpoint)}"
+            if checkpoint
+            else "the beginning: it was stopped before its first checkpoint"
+        )
+        print(f"resuming {cli.config.out} from {where}", file=sys.stderr)
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+
+
+def _shorthands(argv: list[str]) -> list[str]:
+    """`--data DIR` is `--data.folder DIR`."""
+    return ["--data.folder" + arg[6:] if arg == "--data" or arg.startswith("--data=") else arg for arg in argv]
+
+
+def _early_options(argv: list[str]) -> Any:
+    """The options that decide how the others are read."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default=DEFAULT_PRESET)
+    parser.add_argument("--out")
+    parser.add_argument("--resume", action="store_true")
+    return parser.parse_known_args(argv)[0]
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
