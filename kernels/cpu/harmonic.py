@@ -1,0 +1,479 @@
+"""Harmonic bank on the CPU: a sum of harmonics of one fundamental, its analysis, and the moments of its phase.
+
+    bank      y(n)    = sum_h a_h(n) sin(h theta(n) + psi),   a_h(n) = m_h(n) sum_t w_t(n) A[frame_t, h]
+    analysis  L[j, h] = sum_n g(n) m_h(n) w_j(n) sin(h theta(n) + psi)
+    moments   of v(n) = g(n) dy/dtheta(n) = g(n) sum_h h a_h(n) cos(h theta(n) + psi)
+
+theta: the fundamental's phase in radians (fastddsp.kernels.phase); psi: 0 to 3 quarter turns, so sine and cosine banks
+are one function; m_h(n): 1 where h f(n) < sample_rate / 2, else 0; w_t: envelope weights of the frames around n.
+Analysis is the adjoint of the bank in A; the moments are what fastddsp.kernels.cpu.phase needs for the adjoint in f0.
+
+The loop. Lanes are samples, a tile of them at a time; harmonics run in blocks of 16 around h = 16 m. A block starts from
+s = sin(16 m theta + psi) and c = cos(...) and runs the Chebyshev recurrence s_{h+1} = 2 cos(theta) s_h - s_{h-1} from
+there, up 7 and down 8 steps and no further, since its error grows as 1/2 steps^2 eps. The next block's start is this
+one's turned by 16 theta; every 8th starts afresh from exact integer phases. All state stays in registers.
+
+Buffers of harmonics hold harmonic h at index h + 8, so that block m is [16 m, 16 m + 16).
+Inner functions take pointers into arrays that the row loops own (see simd.pointer).
+
+Cost, in vector instructions per harmonic and register of samples: bank 3 multiply-adds (the recurrence and two frames)
+and 1/2 for starting blocks; analysis the same and 2 x (3 + 1) per tile to sum across lanes (sum_rows). Harmonics above
+Nyquist for a whole interval are not computed; those that cross it inside the interval are masked, one compare more.
+"""
+
+import numpy as np
+from numba import from_dtype, njit
+
+from fastddsp.kernels.cpu import threads
+from fastddsp.kernels.cpu.phase import (
+    frame_of,
+    increments,
+    interval_phases,
+    interval_start,
+    phase_gradient,
+    tile_moments,
+    tile_phases,
+)
+from fastddsp.kernels.cpu.simd import (
+    dot_fold,
+    fma,
+    lanes_of,
+    load,
+    load_register,
+    pointer,
+    register_width,
+    select_ge,
+    splat,
+    store,
+    sum_rows,
+)
+from fastddsp.kernels.cpu.sine import cos_turns, sin_turns
+from fastddsp.kernels.phase import envelope_weights, from_radians, tap_offset, to_radians
+
+BLOCK, HALF = 16, 8
+BLOCKS_PER_SEED = 8
+WORK_PER_CHUNK = 2**20  # harmonic-samples: 50 us, long beside the 5 us of a call, short beside a time slice
+ROWS_PER_CHUNK = 64  # frames at least: an owner of frames visits one interval more than it owns
+
+
+def tile_lanes(dtype) -> int:
+    """Samples in a tile of `dtype`; envelope weights are padded by as many."""
+    return lanes_of(from_dtype(np.dtype(dtype)))
+
+
+# ---------------------------------------------------------------------------------------------------- what is audible
+
+
+@njit
+def _last_below(f, nyquist):
+    """How many harmonics of f lie below Nyquist, as a float; no limit where f <= 0."""
+    return np.ceil(nyquist / f) - 1 if f > 0 else np.inf
+
+
+@njit
+def _audible(a, c, nyquist, n_harmonics):
+    """Harmonics below Nyquist throughout an interval whose f0 goes from a to c, and somewhere in it."""
+    throughout = max(min(_last_below(max(a, c), nyquist), np.float64(n_harmonics)), 0.0)
+    somewhere = max(min(_last_below(min(a, c), nyquist), np.float64(n_harmonics)), 0.0)
+    return np.int64(throughout), np.int64(somewhere)
+
+
+@njit
+def _blocks(n_plain, n_audible):
+    """Blocks that need no mask, and all blocks, for harmonics up to n_audible of which n_plain are never masked."""
+    n_blocks = (n_audible + HALF) // BLOCK + 1
+    return n_blocks if n_plain == n_audible else (n_plain + HALF + 1) // BLOCK, n_blocks
+
+
+@njit(forceinline=True)
+def _below_nyquist(s, h, limit):
+    """`s` where harmonic h is audible (h <= limit), else 0. limit None: audible everywhere."""
+    if limit is None:
+        return s
+    return select_ge(limit, h, s, 0.0)
+
+
+# ------------------------------------------------------------------------------------------------------ the recurrence
+
+
+@njit(forceinline=True)
+def _sin_cos(phase):
+    return sin_turns(phase), cos_turns(phase)
+
+
+@njit(forceinline=True)
+def _start_block(m, phase, shift, s, c, turn):
+    """Sin and cos of 16 m theta + psi: exact every 8th block, else the previous block's turned by 16 theta."""
+    if m == 0:
+        return s, c
+    if m % BLOCKS_PER_SEED == 0:
+        return _sin_cos(phase * (BLOCK * m) + shift)
+    sin_block, cos_block = turn
+    return fma(s, cos_block, c * sin_block), fma(c, cos_block, s * sin_block * -1.0)
+
+
+@njit(forceinline=True)
+def _bank_blocks(first, last, n_audible, phase, shift, wheel, state, a0, a1, limit):
+    """Blocks first..last of the bank: state is (s, c, y0, y1), wheel what stays the same from block to block."""
+    sin1, cos1, turn = wheel
+    s, c, y0, y1 = state
+    w = cos1 + cos1
+    for m in range(first, last):
+        s, c = _start_block(m, phase, shift, s, c, turn)
+        middle = BLOCK * m + HALF
+        if m > 0:
+            p = s * cos1 - c * sin1
+            q = w * p - s
+            for i in range(middle - 1, middle - 1 - HALF, -2):
+                x, z = _below_nyquist(p, i - HALF, limit), _below_nyquist(q, i - 1 - HALF, limit)
+                y0, y1 = fma(a0[i], x, y0), fma(a1[i], x, y1)
+                y0, y1 = fma(a0[i - 1], z, y0), fma(a1[i - 1], z, y1)
+                p = w * q - p
+                q = w * p - q
+        if BLOCK * m <= n_audible:
+            p, q = s, s * cos1 + c * sin1
+            for i in range(middle, middle + HALF, 2):
+                x, z = _below_nyquist(p, i - HALF, limit), _below_nyquist(q, i + 1 - HALF, limit)
+                y0, y1 = fma(a0[i], x, y0), fma(a1[i], x, y1)
+                y0, y1 = fma(a0[i + 1], z, y0), fma(a1[i + 1], z, y1)
+                p = w * q - p
+                q = w * p - q
+    return s, c, y0, y1
+
+
+@njit
+def _bank_tile(phases, psi, a0, a1, n_plain, n_audible, limits, weights, at0, at1, y):
+    """Y += w0 sum_h a0_h sin + w1 sum_h a1_h sin over one tile; w0, w1 are the weights from at0 and at1 on."""
+    phase = load(phases, 0)
+    sin1, cos1 = _sin_cos(phase)
+    wheel = sin1, cos1, _sin_cos(phase * BLOCK)
+    shift, sin_psi, cos_psi = psi
+    zero = splat(y, 0.0)
+    state = splat(y, sin_psi), splat(y, cos_psi), zero, zero
+    n_plain_blocks, n_blocks = _blocks(n_plain, n_audible)
+    state = _bank_blocks(0, n_plain_blocks, n_audible, phase, shift, wheel, state, a0, a1, None)
+    if n_plain_blocks < n_blocks:
+        limit = load(limits, 0)
+        state = _bank_blocks(n_plain_blocks, n_blocks, n_audible, phase, shift, wheel, state, a0, a1, limit)
+    store(y, 0, fma(load(weights, at0), state[2], fma(load(weights, at1), state[3], load(y, 0))))
+
+
+@njit(forceinline=True)
+def _keep_pair(p, q, i, j, g0, g1, rows0, rows1, limit):
+    """Products of g0 and g1 with the sines p and q of the harmonics at i and j, one register each, still to be summed."""
+    width = register_width(rows0)
+    x, z = _below_nyquist(p, i - HALF, limit), _below_nyquist(q, j - HALF, limit)
+    store(rows0, i % BLOCK * width, dot_fold(g0, x))
+    store(rows1, i % BLOCK * width, dot_fold(g1, x))
+    store(rows0, j % BLOCK * width, dot_fold(g0, z))
+    store(rows1, j % BLOCK * width, dot_fold(g1, z))
+
+
+@njit(forceinline=True)
+def _add_sums(m, rows, sums):
+    width = register_width(rows)
+    for r in range(0, BLOCK, width):
+        store(sums, BLOCK * m + r, load_register(sums, BLOCK * m + r) + sum_rows(rows, r * width))
+
+
+@njit(forceinline=True)
+def _analysis_blocks(first, last, n_audible, phase, shift, wheel, state, g0, g1, rows0, rows1, l0, l1, limit):
+    """Blocks first..last of the analysis: state is (s, c), wheel what stays the same from block to block."""
+    sin1, cos1, turn = wheel
+    s, c = state
+    w = cos1 + cos1
+    for m in range(first, last):
+        s, c = _start_block(m, phase, shift, s, c, turn)
+        middle = BLOCK * m + HALF
+        if m > 0:
+            p = s * cos1 - c * sin1
+            q = w * p - s
+            for i in range(middle - 1, middle - 1 - HALF, -2):
+                _keep_pair(p, q, i, i - 1, g0, g1, rows0, rows1, limit)
+                p = w * q - p
+                q = w * p - q
+        if BLOCK * m <= n_audible:
+            p, q = s, s * cos1 + c * sin1
+            for i in range(middle, middle + HALF, 2):
+                _keep_pair(p, q, i, i + 1, g0, g1, rows0, rows1, limit)
+                p = w * q - p
+                q = w * p - q
+        _add_sums(m, rows0, l0)
+        _add_sums(m, rows1, l1)
+    return s, c
+
+
+@njit
+def _analysis_tile(phases, psi, g, n_plain, n_audible, limits, weights, at0, at1, rows0, rows1, l0, l1):
+    """l0_h += sum w0 g sin, l1_h += sum w1 g sin over one tile; harmonics, masks and weights as in _bank_tile."""
+    phase = load(phases, 0)
+    sin1, cos1 = _sin_cos(phase)
+    wheel = sin1, cos1, _sin_cos(phase * BLOCK)
+    shift, sin_psi, cos_psi = psi
+    state = splat(g, sin_psi), splat(g, cos_psi)
+    g0, g1 = load(weights, at0) * load(g, 0), load(weights, at1) * load(g, 0)
+    n_plain_blocks, n_blocks = _blocks(n_plain, n_audible)
+    state = _analysis_blocks(
+        0, n_plain_blocks, n_audible, phase, shift, wheel, state, g0, g1, rows0, rows1, l0, l1, None
+    )
+    if n_plain_blocks < n_blocks:
+        limit = load(limits, 0)
+        _analysis_blocks(
+            n_plain_blocks, n_blocks, n_audible, phase, shift, wheel, state, g0, g1, rows0, rows1, l0, l1, limit
+        )
+
+
+# --------------------------------------------------------------------------------------------- intervals, tile by tile
+
+
+@njit
+def _interval(f0, n_frames, i, n_harmonics, timeline):
+    """What one interval is: (f0 at its ends, phase increments), audible harmonics, first and last sample.
+
+    f0: pointer to the batch item's frames.
+    """
+    n_samples, n_intervals, first_frame, sample_rate = timeline
+    a = np.float64(f0[frame_of(first_frame + i, n_frames)])
+    c = np.float64(f0[frame_of(first_frame + i + 1, n_frames)])
+    base, slope = increments(a, c, i, n_samples, n_intervals, sample_rate)
+    audible = _audible(a, c, sample_rate / 2, n_harmonics)
+    samples = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
+    return (a, c, base, slope), audible, samples
+
+
+@njit
+def _fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, phases, limits):
+    """Phases of a tile from `sample` on, in interval i that begins at `first`, and where its harmonics cross Nyquist.
+
+    limits[l]: how many harmonics are below Nyquist at the tile's sample l.
+    """
+    a, c, base, slope = sweep
+    n_samples, n_intervals, _, sample_rate = timeline
+    tile_phases(phase, base, slope, sample - first, drop, lanes, phases)
+    if audible[0] < audible[1]:
+        fraction, step = (sample * n_intervals - i * n_samples) / n_samples, n_intervals / n_samples
+        for l in range(lanes):
+            limits[l] = _last_below(a + (c - a) * (fraction + l * step), sample_rate / 2)
+
+
+@njit
+def _stage(row, n_audible, by_harmonic, out):
+    """One frame's amplitudes at their harmonics' indices, times the harmonic's number if asked, zeros around them."""
+    out[HALF] = 0
+    if by_harmonic:
+        for k in range(n_audible):
+            out[HALF + 1 + k] = row[k] * (k + 1)
+    else:
+        for k in range(n_audible):
+            out[HALF + 1 + k] = row[k]
+    for i in range(HALF + 1 + n_audible, BLOCK * (n_audible // BLOCK + 2)):
+        out[i] = 0
+
+
+# ----------------------------------------------------------------------------- rows: what one call of a thread computes
+
+
+@njit(forceinline=True)
+def _bank_of_tile(f0, phases, amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, scratch):
+    """scratch's y: the samples of interval i from its `start` on. NaN where f0 is not finite. Returns how many, where."""
+    tile, y, limits, a0, a1 = scratch
+    tap_offset, drop = envelope
+    n_frames, n_harmonics = amplitudes.shape[1:]
+    sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+    _fill_tile(
+        sweep, phases[b, i], i, lo + start, lo, audible, timeline, drop, y.size, pointer(tile, 0), pointer(limits, 0)
+    )
+    store(y, 0, splat(y, (sweep[0] + sweep[1]) * 0.0))
+    width = weights.shape[1]
+    at = (lo + start) % (width - y.size)
+    for t in range(0, weights.shape[0], 2):
+        for j, a in ((t, a0), (t + 1, a1)):
+            frame = b * n_frames + frame_of(timeline[2] + i + tap_offset + j, n_frames)
+            _stage(pointer(amplitudes, frame * n_harmonics), audible[1], by_harmonic, pointer(a, 0))
+        _bank_tile(
+            pointer(tile, 0), psi, pointer(a0, 0), pointer(a1, 0), *audible, pointer(limits, 0),
+            pointer(weights, 0), t * width + at, (t + 1) * width + at, pointer(y, 0),
+        )  # fmt: skip
+    return min(y.size, hi - lo - start), lo + start
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, out, first, last):
+    """Audio of the intervals first <= b * n_intervals + i < last."""
+    n_samples, n_intervals, _, _ = timeline
+    y = scratch[1]
+    for row in range(first, last):
+        b, i = row // n_intervals, row % n_intervals
+        count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
+        for start in range(0, count, y.size):
+            n, at = _bank_of_tile(
+                f0, phases, amplitudes, weights, envelope, timeline, psi, False, b, i, start, scratch
+            )
+            if n == y.size:
+                store(out, b * n_samples + at, load(y, 0))
+            else:
+                for l in range(n):
+                    out[b, at + l] = y[l]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _moment_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, g, moments, first, last):
+    """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
+    n_samples, n_intervals, _, _ = timeline
+    y = scratch[1]
+    for row in range(first, last):
+        b, i = row // n_intervals, row % n_intervals
+        count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
+        s = x = q = 0.0
+        for start in range(0, count, y.size):
+            n, at = _bank_of_tile(f0, phases, amplitudes, weights, envelope, timeline, psi, True, b, i, start, scratch)
+            for l in range(n):
+                y[l] *= g[b, at + l]
+            more = tile_moments(pointer(y, 0), start, n)
+            s, x, q = s + more[0], x + more[1], q + more[2]
+        moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = s, x, q
+
+
+@njit(forceinline=True)
+def _analysis_of_interval(f0, phases, g, weights, t, drop, timeline, psi, n_frames, n_harmonics, b, i, scratch):
+    """scratch's l0, l1: inner products of interval i's samples with its harmonics, weighted by taps t and t + 1.
+
+    Returns how many harmonics are audible; beyond them l0 and l1 hold nothing.
+    """
+    tile, y, limits, l0, l1, rows0, rows1 = scratch
+    sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+    not_finite = (sweep[0] + sweep[1]) * 0.0
+    for h in range(l0.size):
+        l0[h] = not_finite
+        l1[h] = not_finite
+    width = weights.shape[1]
+    for start in range(0, hi - lo, y.size):
+        sample = lo + start
+        _fill_tile(
+            sweep, phases[b, i], i, sample, lo, audible, timeline, drop, y.size, pointer(tile, 0), pointer(limits, 0)
+        )
+        n = min(y.size, hi - sample)
+        for l in range(n):
+            y[l] = g[b, sample + l]
+        for l in range(n, y.size):
+            y[l] = 0
+        at = sample % (width - y.size)
+        _analysis_tile(
+            pointer(tile, 0), psi, pointer(y, 0), *audible, pointer(limits, 0), pointer(weights, 0),
+            t * width + at, (t + 1) * width + at, pointer(rows0, 0), pointer(rows1, 0), pointer(l0, 0), pointer(l1, 0),
+        )  # fmt: skip
+    return audible[1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out, first, last):
+    """Inner products for the frames first <= b * n_frames + j < last.
+
+    A frame's owner visits every interval that touches it. Intervals on the border of two owners are computed twice
+    (1 of 64): cheaper than handing partial sums over, and the order of additions is the same for any split.
+    """
+    _, n_intervals, first_frame, _ = timeline
+    tap_offset, drop = envelope
+    n_frames, n_harmonics = out.shape[1:]
+    l0, l1 = scratch[3], scratch[4]
+    n_taps = weights.shape[0]
+    for b in range(first // n_frames, -(-last // n_frames)):
+        j_lo, j_hi = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
+        out[b, j_lo:j_hi] = 0
+        i_lo = 0 if j_lo == 0 else max(0, j_lo - first_frame - tap_offset - n_taps + 1)
+        i_hi = n_intervals if j_hi == n_frames else min(n_intervals, j_hi - first_frame - tap_offset)
+        for i in range(i_lo, i_hi):
+            for t in range(0, n_taps, 2):
+                n_audible = _analysis_of_interval(
+                    f0, phases, g, weights, t, drop, timeline, psi, n_frames, n_harmonics, b, i, scratch
+                )
+                for j, l in ((t, l0), (t + 1, l1)):
+                    owner = frame_of(first_frame + i + tap_offset + j, n_frames)
+                    if j_lo <= owner < j_hi:
+                        for k in range(n_audible):
+                            out[b, owner, k] += l[HALF + 1 + k]
+
+
+class Bank:
+    """The three operations for one set of controls: what they share is prepared once.
+
+    Args:
+      f0: [batch, frames] Hz, float32 or float64, contiguous like all arrays here.
+      initial_phase: [batch] radians, float64.
+      timeline: samples, intervals and first frame.
+      sample_rate: samples a second.
+      method: envelope resampling, one of fastddsp.kernels.phase.METHODS.
+      quarter_turns: psi; 0 for sines, 1 for cosines.
+      n_threads: at most so many threads.
+    """
+
+    def __init__(self, f0, initial_phase, timeline, sample_rate, method, quarter_turns=0, n_threads=1):
+        self.f0 = f0
+        self.timeline = (timeline.n_samples, timeline.n_intervals, timeline.first_frame, float(sample_rate))
+        self.lanes = tile_lanes(f0.dtype)
+        self.weights = envelope_weights(method, timeline, f0.dtype.name, self.lanes)
+        self.envelope = (tap_offset(method), 64 - 8 * f0.itemsize)
+        self.quarter_turns = quarter_turns
+        self.n_threads = n_threads
+        self.phases = np.empty((f0.shape[0], timeline.n_intervals + 1), np.int64)
+        interval_phases(f0, from_radians(initial_phase).view(np.int64), *self.timeline, self.phases)
+
+    @property
+    def final_phase(self) -> np.ndarray:
+        """[batch] radians in [0, 2 pi): the phase after the last sample, where the next block begins."""
+        return to_radians(self.phases[:, -1].view(np.uint64))
+
+    def render(self, amplitudes, out) -> None:
+        """out [batch, samples] = the bank's audio for amplitudes [batch, frames, harmonics]."""
+        harmonics = self._harmonics(amplitudes.shape[2])
+        self._run(_bank_rows, self._n_intervals, self.quarter_turns, amplitudes, (harmonics,) * 2, out)
+
+    def analyse(self, g, out) -> None:
+        """out [batch, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""
+        buffers = (self._harmonics(out.shape[2]),) * 2 + (BLOCK * self.lanes,) * 2
+        self._run(_analysis_rows, out.shape[1], self.quarter_turns, g, buffers, out)
+
+    def phase_gradient(self, g, amplitudes, final_cotangent, d_f0, d_initial) -> None:
+        """d_f0 [batch, frames], d_initial [batch] = the adjoint of `render` in f0 and the initial phase.
+
+        final_cotangent [batch]: cotangent of the final phase, in radians.
+        """
+        moments = np.empty((g.shape[0], self._n_intervals, 3))
+        harmonics = self._harmonics(amplitudes.shape[2])
+        self._run(
+            _moment_rows, self._n_intervals, self.quarter_turns + 1, amplitudes, (harmonics,) * 2, g, moments
+        )
+        phase_gradient(moments, final_cotangent, *self.timeline, d_f0, d_initial)
+
+    @property
+    def _n_intervals(self) -> int:
+        return self.timeline[1]
+
+    @staticmethod
+    def _harmonics(n_harmonics: int) -> int:
+        """Elements of a buffer of harmonics."""
+        return BLOCK * (n_harmonics // BLOCK + 2)
+
+    def _run(self, kernel, rows_per_item, quarter_turns, signal, buffers, *results) -> None:
+        """Call `kernel` for all rows of the batch, in chunks of about WORK_PER_CHUNK harmonic-samples."""
+        n_rows = self.f0.shape[0] * rows_per_item
+        n_samples, n_intervals = self.timeline[:2]
+        work = self.f0.shape[0] * n_samples * buffers[0]
+        n_chunks = min(max(1, work // WORK_PER_CHUNK), max(1, n_rows // ROWS_PER_CHUNK))
+        borders = [n_rows * chunk // n_chunks for chunk in range(n_chunks + 1)]
+        fixed = (self.f0, self.phases, signal, self.weights, self.envelope, self.timeline, self._psi(quarter_turns))
+        real, integer = self.f0.dtype, np.dtype(f"int{8 * self.f0.itemsize}")
+
+        def work_on(chunk: int) -> None:
+            tile = np.empty(self.lanes, integer)
+            scratch = (tile, *(np.empty(size, real) for size in (self.lanes, self.lanes, *buffers)))
+            kernel(*fixed, scratch, *results, borders[chunk], borders[chunk + 1])
+
+        threads.run(work_on, n_chunks, self.n_threads)
+
+    def _psi(self, quarter_turns: int) -> tuple[int, float, float]:
+        """psi as a signed fixed-point phase, and its sine and cosine."""
+        quarter_turns %= 4
+        bits = 8 * self.f0.itemsize
+        signed = quarter_turns - 4 if quarter_turns >= 2 else quarter_turns
+        return signed * 2 ** (bits - 2), (0.0, 1.0, 0.0, -1.0)[quarter_turns], (1.0, 0.0, -1.0, 0.0)[quarter_turns]
