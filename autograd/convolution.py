@@ -5,7 +5,7 @@
 Audio x is [batch, samples]; h is one impulse response for all of it, [batch, ir_size], or one for each of F frames of
 ceil(samples / F) samples, [batch, F, ir_size]. Each frame is convolved on its own and the tails overlap and add; frames
 are not cross-faded. A single response is applied in blocks in the same way, so that memory grows with the length of the
-audio and not faster. The adjoints are convolutions too, which torch derives from its FFT.
+audio and not faster. The adjoints are convolutions too, with the audio or the response reversed in time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from fastddsp.autograd.fourier import rfft
 
 __all__ = [
     "crop_and_compensate_delay",
@@ -157,7 +159,7 @@ def _convolve_frames(audio: Tensor, impulse_response: Tensor, frame_size: int, f
     batch, audio_size = audio.shape
     n_frames = max(-(-audio_size // frame_size), 1)
     frames = F.pad(audio, (0, n_frames * frame_size - audio_size)).view(batch, n_frames, frame_size)
-    spectrum = torch.fft.rfft(frames, fft_size) * torch.fft.rfft(impulse_response, fft_size)
+    spectrum = rfft(frames, fft_size) * rfft(impulse_response, fft_size)
     return _overlap_and_add(torch.fft.irfft(spectrum, fft_size), frame_size)
 
 
