@@ -1,0 +1,111 @@
+"""magenta/ddsp's `core` on torch tensors: the door onto the rooms of `fastddsp.autograd`, which say what each does."""
+
+# FFT convolution and windowed-sinc filters.
+from fastddsp.autograd.convolution import (
+    crop_and_compensate_delay,
+    fft_convolve,
+    get_fft_size,
+    sinc,
+    sinc_filter,
+    sinc_impulse_response,
+)
+
+# Network outputs to frequencies; the Bark, mel and ERB scales.
+from fastddsp.autograd.frequency_scaling import (
+    bark_to_hz,
+    frequencies_critical_bands,
+    frequencies_sigmoid,
+    frequencies_softmax,
+    hz_to_bark,
+    hz_to_erb,
+    hz_to_mel,
+    mel_to_hz,
+)
+
+# Harmonic controls, and phases.
+from fastddsp.autograd.harmonics import (
+    angular_cumsum,
+    get_harmonic_frequencies,
+    harmonic_to_sinusoidal,
+    normalize_harmonics,
+    remove_above_nyquist,
+    sinusoidal_to_harmonic,
+)
+
+# Frames to samples, padding and cropping.
+from fastddsp.autograd.resampling import center_crop, pad_axis, resample, upsample_with_windows
+
+# Safe mathematics, scaling of controls, unit conversions.
+from fastddsp.autograd.scaling import (
+    DB_RANGE,
+    amplitude_to_db,
+    db_to_amplitude,
+    db_to_power,
+    diff,
+    exp_sigmoid,
+    gradient_reversal,
+    hz_to_midi,
+    hz_to_unit,
+    log10,
+    log_scale,
+    logb,
+    midi_to_hz,
+    midi_to_unit,
+    nan_to_num,
+    power_to_db,
+    safe_divide,
+    safe_log,
+    soft_limit,
+    sym_exp_sigmoid,
+    unit_to_hz,
+    unit_to_midi,
+)
+
+__all__ = [
+    "DB_RANGE",
+    "amplitude_to_db",
+    "angular_cumsum",
+    "bark_to_hz",
+    "center_crop",
+    "crop_and_compensate_delay",
+    "db_to_amplitude",
+    "db_to_power",
+    "diff",
+    "exp_sigmoid",
+    "fft_convolve",
+    "frequencies_critical_bands",
+    "frequencies_sigmoid",
+    "frequencies_softmax",
+    "get_fft_size",
+    "get_harmonic_frequencies",
+    "gradient_reversal",
+    "harmonic_to_sinusoidal",
+    "hz_to_bark",
+    "hz_to_erb",
+    "hz_to_mel",
+    "hz_to_midi",
+    "hz_to_unit",
+    "log10",
+    "log_scale",
+    "logb",
+    "mel_to_hz",
+    "midi_to_hz",
+    "midi_to_unit",
+    "nan_to_num",
+    "normalize_harmonics",
+    "pad_axis",
+    "power_to_db",
+    "remove_above_nyquist",
+    "resample",
+    "safe_divide",
+    "safe_log",
+    "sinc",
+    "sinc_filter",
+    "sinc_impulse_response",
+    "sinusoidal_to_harmonic",
+    "soft_limit",
+    "sym_exp_sigmoid",
+    "unit_to_hz",
+    "unit_to_midi",
+    "upsample_with_windows",
+]
