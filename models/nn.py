@@ -129,7 +129,9 @@ class Normalize(nn.GroupNorm):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalized input, shaped as it came."""
-        return super().forward(input.movedim(-1, 1)).movedim(1, -1)
+        # Time as one axis: on four axes with channels last, torch 2.13 crashes when only the weights want gradients.
+        flat = input.movedim(-1, 1).flatten(2) if input.dim() > 2 else input
+        return super().forward(flat).view(input.movedim(-1, 1).shape).movedim(1, -1)
 
 
 def rnn(n_inputs: int, dims: int, rnn_type: str = "gru") -> nn.GRU | nn.LSTM:

@@ -62,10 +62,8 @@ class Processor(nn.Module):
             The signal, or {"signal": signal, "controls": controls}.
         """
         for_signal = {key: kwargs[key] for key in self.signal_options & kwargs.keys()}
-        for_controls = {
-            key: value for key, value in kwargs.items() if key not in self.signal_options - self.control_options
-        }
-        controls = self.get_controls(*inputs, **for_controls)
+        only_signal = self.signal_options - self.control_options
+        controls = self.get_controls(*inputs, **{k: v for k, v in kwargs.items() if k not in only_signal})
         signal = self.get_signal(**controls, **for_signal)
         return {"signal": signal, "controls": controls} if return_outputs_dict else signal
 
@@ -117,9 +115,7 @@ class ProcessorGroup(DAGLayer):
         """Runs the graph; returns the nested dictionary of all outputs, "out" being those of the last processor."""
         known = frozenset().union(*(getattr(processor, "options", ()) for processor in self.processors))
         if unknown := options.keys() - known:
-            raise TypeError(
-                f"no processor of {self.processor_names} takes {sorted(unknown)}; there are {sorted(known)}"
-            )
+            raise TypeError(f"no processor takes {sorted(unknown)}; {self.processor_names} take {sorted(known)}")
         return self.run_dag(inputs, **options)
 
     def get_signal(self, outputs: Mapping[str, Any]) -> torch.Tensor:

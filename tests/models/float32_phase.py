@@ -1,0 +1,59 @@
+"""The reference's harmonic synthesis with its float32 phase, rounding errors and all.
+
+Its phase is a sequential float32 sum over samples, so its audio, and every loss and gradient that follows from it,
+holds an error that exact phases cannot reproduce. Tests put this in place of our synthesis to compare the rest tightly.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from fastddsp.autograd.resampling import resample
+
+TURN = float(np.float32(2 * math.pi))
+
+
+class SequentialSum(torch.autograd.Function):
+    """Cumulative sum over axis 1, one float32 addition after the other, forward and (from the end) backward."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return torch.from_numpy(np.cumsum(x.numpy(), axis=1, dtype=np.float32))
+
+    @staticmethod
+    def backward(ctx, grad):
+        flipped = np.flip(grad.numpy(), axis=1)
+        return torch.from_numpy(np.flip(np.cumsum(flipped, axis=1, dtype=np.float32), axis=1).copy())
+
+
+def stretch(frames, n_samples):
+    """Linear interpolation of [batch, frames, channels] to n_samples, at positions rounded to float32."""
+    n_frames = frames.shape[1]
+    position = np.arange(n_samples, dtype=np.float32) * (np.float32(n_frames) / np.float32(n_samples))
+    lower = torch.from_numpy(np.floor(position).astype(np.int64))
+    lerp = torch.from_numpy(position - np.floor(position))[:, None]
+    left, right = frames[:, lower], frames[:, (lower + 1).clamp(max=n_frames - 1)]
+    return left + (right - left) * lerp
+
+
+def harmonic_synthesis(
+    frequencies,
+    amplitudes,
+    harmonic_shifts=None,
+    harmonic_distribution=None,
+    n_samples=64000,
+    sample_rate=16000,
+    amp_resample_method="window",
+    use_angular_cumsum=False,
+):
+    """Audio [batch, n_samples] of harmonics that each sum up their own phase in float32."""
+    # Up to 1000 samples the reference's angular_cumsum sums in one chunk.
+    assert harmonic_shifts is None and not (use_angular_cumsum and n_samples > 1000)
+    harmonic = torch.arange(1, harmonic_distribution.shape[-1] + 1, dtype=frequencies.dtype)
+    frequency = stretch(frequencies * harmonic, n_samples)
+    amplitude = resample(amplitudes * harmonic_distribution, n_samples, amp_resample_method)
+    amplitude = torch.where(frequency >= sample_rate / 2, torch.zeros_like(amplitude), amplitude)
+    phase = SequentialSum.apply(frequency * TURN / sample_rate)
+    phase = phase % TURN if use_angular_cumsum else phase
+    return (amplitude * torch.sin(phase)).sum(dim=-1)

@@ -1,0 +1,37 @@
+"""Effects against the reference."""
+
+import pytest
+import torch
+
+from fastddsp.models import effects
+from tests.golden import load
+from tests.models.golden_modules import cases_of, check_module, noise_of
+
+EFFECTS = ("Reverb", "ExpDecayReverb", "FilteredNoiseReverb", "FIRFilter")
+CASES = [c for effect in EFFECTS for c in cases_of(load("effects_all.npz"), f"effects.{effect}.")]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_effects_agree_with_the_reference(case):
+    effect = getattr(effects, case.function.split(".")[1])(**case.meta.get("init", {}))
+    function = effect if case.function.endswith("__call__") else effect.get_controls
+    check_module(case, effect, lambda *inputs: function(*inputs, **noise_of(case, "reverb_noise")))
+
+
+@pytest.mark.parametrize("effect", [effects.Reverb, effects.ExpDecayReverb, effects.FilteredNoiseReverb])
+def test_reverb_that_learns_nothing_needs_its_inputs(effect):
+    with pytest.raises(ValueError, match=r"must be given to an? \w+Reverb|must be given to a Reverb"):
+        effect()(torch.zeros(1, 10))
+
+
+def test_a_learnt_reverb_starts_almost_dry():
+    audio = torch.randn(2, 500, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(effects.Reverb(trainable=True, reverb_length=100)(audio), audio, atol=1e-4, rtol=0)
+
+
+def test_the_first_sample_of_a_response_is_the_dry_path_and_does_not_count():
+    impulse = torch.zeros(1, 8)
+    impulse[0, 0] = 1.0
+    response = torch.tensor([5.0, 1.0, 0.5])
+    wet = effects.Reverb()(impulse, response)
+    torch.testing.assert_close(wet, torch.tensor([[1.0, 1.0, 0.5, 0, 0, 0, 0, 0]]), atol=1e-6, rtol=0)

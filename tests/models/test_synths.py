@@ -1,0 +1,66 @@
+"""Synthesizers against the reference and its float64 answers."""
+
+import pytest
+import torch
+
+from fastddsp.models import synths
+from tests.golden import compare, load
+from tests.models.golden_modules import cases_of, check_module, noise_of
+
+CASES = load("synths_all.npz")
+SYNTHS = ("TensorToAudio", "Harmonic", "FilteredNoise")
+
+
+def made(case):
+    return getattr(synths, case.function.split(".")[1])(**case.meta.get("init", {}))
+
+
+def part(case, synth):
+    """The method of the synthesizer that the case calls."""
+    method = case.function.split(".")[-1]
+    return synth if method in ("__call__", "TensorToAudio") else getattr(synth, method)
+
+
+@pytest.mark.parametrize("case", [c for s in SYNTHS for c in cases_of(CASES, f"synths.{s}")], ids=str)
+def test_synths_agree_with_the_reference(case, reference_phase):
+    synth = made(case)
+    function = part(case, synth)
+    check_module(case, synth, lambda *inputs: function(*inputs, **noise_of(case)))
+
+
+@pytest.mark.parametrize("case", cases_of(CASES, "synths.Harmonic.get_signal"), ids=str)
+def test_harmonic_agrees_with_the_float64_answer(case):
+    # 7 harmonics of amplitude up to 1 and phases of some 1e2 turns: exact phases leave float32 rounding of the sines.
+    compare.check(case, made(case).get_signal, truth="true64")
+
+
+def test_length_and_sample_rate_may_be_given_per_call():
+    harmonic = synths.Harmonic()
+    f0_hz, flat = torch.full((1, 10, 1), 200.0), torch.ones(1, 10, 4)
+    audio = harmonic(flat[..., :1], flat, f0_hz, n_samples=333, sample_rate=8000)
+    other = synths.Harmonic(n_samples=333, sample_rate=8000)(flat[..., :1], flat, f0_hz)
+    assert audio.shape == (1, 333) and torch.equal(audio, other)
+
+
+def test_harmonics_above_nyquist_of_the_call_are_silent_before_normalization():
+    controls = synths.Harmonic().get_controls(
+        torch.zeros(1, 1, 1), torch.zeros(1, 1, 4), torch.full((1, 1, 1), 1500.0), sample_rate=8000
+    )
+    torch.testing.assert_close(controls["harmonic_distribution"], torch.tensor([[[0.5, 0.5, 0.0, 0.0]]]))
+
+
+def test_noise_is_new_at_each_call_and_follows_torchs_seed():
+    noise, magnitudes = synths.FilteredNoise(n_samples=100), torch.zeros(2, 5, 9)
+    torch.manual_seed(0)
+    first, second = noise(magnitudes), noise(magnitudes)
+    torch.manual_seed(0)
+    assert torch.equal(noise(magnitudes), first) and not torch.equal(first, second)
+
+
+def test_noise_of_a_given_seed_is_the_same_whatever_torchs_seed():
+    noise, magnitudes = synths.FilteredNoise(), torch.zeros(2, 5, 9)
+    first = noise(magnitudes, n_samples=50, seed=7)
+    state = torch.get_rng_state()
+    torch.rand(3)
+    assert torch.equal(noise(magnitudes, n_samples=50, seed=7), first) and first.shape == (2, 50)
+    assert not torch.equal(torch.get_rng_state(), state)
