@@ -37,8 +37,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.preprocessor = preprocessor
         self.encoder = encoder
-        self.decoder = decoder
-        self.processor_group = processor_group
+        self.decoder: Any = decoder
+        self.processor_group: Any = processor_group
         if losses is None or isinstance(losses, nn.Module):
             losses = () if losses is None else (losses,)
         self.loss_objs = nn.ModuleList(losses)
@@ -86,6 +86,7 @@ class Autoencoder(nn.Module):
         if not return_losses:
             return outputs
         losses: dict[str, torch.Tensor] = {}
+        loss: Any
         for loss in self.loss_objs:
             losses.update(loss.get_losses_dict(outputs["audio"], outputs["audio_synth"]))
         losses["total_loss"] = sum(losses.values(), start=synthesis["signal"].new_zeros(()))

@@ -64,8 +64,11 @@ class DAGLayer(nn.Module):
                 )
             module, *keys = node
             if isinstance(module, nn.Module):
-                modules[module.name] = module
-                module = module.name
+                name = getattr(module, "name", None)
+                if not isinstance(name, str):
+                    raise ValueError(f"a {type(module).__name__} in a dag must have a name, or be given by keyword")
+                modules[name] = module
+                module = name
             self.dag.append((module, *(tuple(names) for names in keys)))
         for name, module in modules.items():
             if hasattr(self, name):

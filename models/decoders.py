@@ -26,7 +26,7 @@ class RnnFcDecoder(DictLayer):
         input_keys: Names of the inputs; one that has more than one channel is a pair (name, channels).
         output_splits: Pairs (name, channels) of the outputs.
 
-    Source: Engel et al., ICLR 2020, appendix B.2.
+    Source: Engel et al., ICLR 2020, appendix on model details.
     """
 
     def __init__(
@@ -45,8 +45,9 @@ class RnnFcDecoder(DictLayer):
         super().__init__([key for key, _ in self.input_splits] + ["state"] * stateless)
         self.stateless = stateless
         self.output_splits = tuple((name, size) for name, size in output_splits)
-        self.input_stacks = nn.ModuleList(FcStack(size, ch, layers_per_stack) for _, size in self.input_splits)
-        n_latents = sum(stack.n_outputs for stack in self.input_stacks)
+        stacks = [FcStack(size, ch, layers_per_stack) for _, size in self.input_splits]
+        n_latents = sum(stack.n_outputs for stack in stacks)
+        self.input_stacks = nn.ModuleList(stacks)
         self.rnn = rnn(n_latents, rnn_channels, rnn_type)
         self.out_stack = FcStack(n_latents + rnn_channels, ch, layers_per_stack)
         self.dense_out = dense(self.out_stack.n_outputs, sum(size for _, size in self.output_splits))
@@ -57,10 +58,8 @@ class RnnFcDecoder(DictLayer):
         Raises:
             ValueError: An input has the wrong shape.
         """
-        state = None
-        if self.stateless:
-            *inputs, state = inputs
-            state = state[None]
+        state = inputs[-1][None] if self.stateless else None
+        inputs = inputs[: len(self.input_splits)]
         for (key, size), x in zip(self.input_splits, inputs, strict=True):
             if x.dim() != 3 or x.shape[-1] != size:
                 raise ValueError(f"{key} must be [batch, frames, {size}], got {list(x.shape)}")

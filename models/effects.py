@@ -26,7 +26,7 @@ class ConvolutionReverb(Processor):
         add_dry: Add the dry audio to the wet.
         name: Name of the processor.
 
-    Source: Engel et al., ICLR 2020, section 3.5.
+    Source: Engel et al., ICLR 2020, "Reverb: long impulse responses".
     """
 
     def __init__(self, trainable: bool, reverb_length: int, add_dry: bool, name: str):
@@ -220,7 +220,7 @@ class FIRFilter(Processor):
         scale_fn: Makes magnitudes positive; None takes them as they are.
         name: Name of the processor.
 
-    Source: Engel et al., ICLR 2020, section 3.3.
+    Source: Engel et al., ICLR 2020, "Filter design: frequency sampling method".
     """
 
     def __init__(self, window_size: int = 257, scale_fn: ScaleFn | None = exp_sigmoid, name: str = "fir_filter"):

@@ -21,7 +21,7 @@ class MfccTimeDistributedRnnEncoder(DictLayer):
         z_time_steps: Time resolution of z: 63, 125, 250, 500 or 1000 frames in 4 s at 16 kHz.
         sample_rate: Of the audio, in Hz.
 
-    Source: Engel et al., ICLR 2020, appendix B.1.
+    Source: Engel et al., ICLR 2020, appendix on model details.
     """
 
     def __init__(

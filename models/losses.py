@@ -12,7 +12,7 @@
 Losses are differentiable in both signals.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -58,12 +58,12 @@ class LossGroup(DAGLayer):
         """The losses in the order in which they were added."""
         return [getattr(self, name) for name in self.loss_names]
 
-    def forward(self, outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def forward(self, inputs: Mapping[str, Any], **options: Any) -> dict[str, torch.Tensor]:
         """Flat dictionary {name: scalar} of all losses."""
-        of_module = self.run_dag(outputs)
+        of_module = self.run_dag(inputs, **options)
         return {name: value for module in self.loss_names for name, value in of_module[module].items()}
 
-    def get_losses_dict(self, outputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def get_losses_dict(self, outputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Alias of a call."""
         return self(outputs)
 
@@ -113,7 +113,7 @@ class SpectralLoss(Loss):
         loudness_weight: Weight of A-weighted loudness in dB.
         name: Key of the loss.
 
-    Source: Engel et al., ICLR 2020, section 4.2.1; Wang et al., Neural source-filter waveform models, 2019.
+    Source: Engel et al., ICLR 2020, "Multi-scale spectral loss".
     """
 
     def __init__(

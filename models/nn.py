@@ -7,7 +7,7 @@ Weights start Glorot-uniform, recurrent ones orthogonal, biases 0 (an LSTM's for
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ class DictLayer(nn.Module):
     Args:
         input_keys: Keys of the inputs in the order in which `compute` takes them; default: the names of its arguments.
     """
+
+    compute: Callable[..., dict[str, torch.Tensor]]
 
     def __init__(self, input_keys: Sequence[str] | None = None):
         super().__init__()
@@ -58,10 +60,6 @@ class DictLayer(nn.Module):
                 if key not in self.optional_keys:
                     raise KeyError(f"{type(self).__name__} needs {key!r}, but was given {sorted(features)}") from None
         return self.compute(**values) if self.by_name else self.compute(*values.values())
-
-    def compute(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Outputs of the inputs, by name."""
-        raise NotImplementedError
 
 
 def split_to_dict(tensor: torch.Tensor, tensor_splits: Sequence[tuple[str, int]]) -> dict[str, torch.Tensor]:

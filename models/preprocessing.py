@@ -44,7 +44,39 @@ def inv_scale_f0_hz(f0_scaled: torch.Tensor) -> torch.Tensor:
     return midi_to_hz(f0_scaled * F0_RANGE)
 
 
-class F0LoudnessPreprocessor(DictLayer):
+class F0Preprocessor(DictLayer):
+    """What preprocessors of f0 and a level share: the frames of the model.
+
+    Args:
+        time_steps: Frames. None: as many as the audio has at frame_rate, or without audio as f0_hz has.
+        frame_rate: Hz.
+        sample_rate: Of the audio, in Hz.
+    """
+
+    def __init__(self, time_steps: int | None, frame_rate: int, sample_rate: int):
+        super().__init__()
+        self.time_steps = time_steps
+        self.frame_rate = frame_rate
+        self.sample_rate = sample_rate
+
+    def resample(
+        self, f0_hz: torch.Tensor, level_db: torch.Tensor, audio: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both features at the frames of the model, linear between the given frames (f0 in Hz)."""
+        f0_hz, level_db = at_least_3d(f0_hz), at_least_3d(level_db)
+        time_steps = self.time_steps
+        if time_steps is None and audio is not None:
+            time_steps = math.ceil(audio.shape[-1] * self.frame_rate / self.sample_rate)
+        time_steps = time_steps or f0_hz.shape[1]
+        return resample(f0_hz, time_steps), resample(level_db, time_steps)
+
+    @staticmethod
+    def invert_scaling(f0_scaled: torch.Tensor, level_scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scaled f0 and level back to Hz and dB."""
+        return inv_scale_f0_hz(f0_scaled), inv_scale_db(level_scaled)
+
+
+class F0LoudnessPreprocessor(F0Preprocessor):
     """Brings f0 and loudness to the frames of the model, and scales them.
 
     Args:
@@ -61,10 +93,7 @@ class F0LoudnessPreprocessor(DictLayer):
         sample_rate: int = 16000,
         compute_loudness: bool = True,
     ):
-        super().__init__()
-        self.time_steps = time_steps
-        self.frame_rate = frame_rate
-        self.sample_rate = sample_rate
+        super().__init__(time_steps, frame_rate, sample_rate)
         self.compute_loudness = compute_loudness
 
     def compute(
@@ -100,24 +129,8 @@ class F0LoudnessPreprocessor(DictLayer):
             "ld_scaled": scale_db(loudness_db),
         }
 
-    def resample(
-        self, f0_hz: torch.Tensor, level_db: torch.Tensor, audio: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both features at the frames of the model, linear between the given frames (f0 in Hz)."""
-        f0_hz, level_db = at_least_3d(f0_hz), at_least_3d(level_db)
-        time_steps = self.time_steps
-        if time_steps is None and audio is not None:
-            time_steps = math.ceil(audio.shape[-1] * self.frame_rate / self.sample_rate)
-        time_steps = time_steps or f0_hz.shape[1]
-        return resample(f0_hz, time_steps), resample(level_db, time_steps)
 
-    @staticmethod
-    def invert_scaling(f0_scaled: torch.Tensor, ld_scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scaled features back to (f0_hz, loudness_db)."""
-        return inv_scale_f0_hz(f0_scaled), inv_scale_db(ld_scaled)
-
-
-class F0PowerPreprocessor(F0LoudnessPreprocessor):
+class F0PowerPreprocessor(F0Preprocessor):
     """Brings f0 and power to the frames of the model, and scales them.
 
     Args:

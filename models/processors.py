@@ -8,7 +8,7 @@ passes on to every processor that names them.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +26,10 @@ def _keyword_only(function: Any) -> frozenset[str]:
     return frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
 
 
+def _to_be_written(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError(f"{type(self).__name__} must define get_controls and get_signal")
+
+
 class Processor(nn.Module):
     """Base class of synthesizers and effects: subclasses write `get_controls` and `get_signal`.
 
@@ -33,6 +37,8 @@ class Processor(nn.Module):
         name: Key of this processor's outputs in a ProcessorGroup.
     """
 
+    get_controls: Callable[..., dict[str, torch.Tensor]] = _to_be_written
+    get_signal: Callable[..., torch.Tensor] = _to_be_written
     control_options: frozenset[str] = frozenset()
     signal_options: frozenset[str] = frozenset()
 
@@ -66,14 +72,6 @@ class Processor(nn.Module):
         controls = self.get_controls(*inputs, **{k: v for k, v in kwargs.items() if k not in only_signal})
         signal = self.get_signal(**controls, **for_signal)
         return {"signal": signal, "controls": controls} if return_outputs_dict else signal
-
-    def get_controls(self, *args: torch.Tensor, **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Physical controls of raw inputs, by name."""
-        raise NotImplementedError
-
-    def get_signal(self, *args: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        """Signal of the controls."""
-        raise NotImplementedError
 
 
 class ProcessorGroup(DAGLayer):

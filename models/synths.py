@@ -46,7 +46,7 @@ class Harmonic(Processor):
         use_angular_cumsum: Accepted for compatibility; phases here are exact either way.
         name: Name of the processor.
 
-    Source: Engel et al., DDSP: Differentiable Digital Signal Processing, ICLR 2020, section 3.1.
+    Source: Engel et al., ICLR 2020, "Harmonic oscillator / additive synthesizer".
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class FilteredNoise(Processor):
         initial_bias: Added to the raw magnitudes, so that noise starts quiet.
         name: Name of the processor.
 
-    Source: Engel et al., ICLR 2020, section 3.4.
+    Source: Engel et al., ICLR 2020, "Filtered noise / subtractive synthesizer".
     """
 
     def __init__(
