@@ -6,6 +6,7 @@ on stderr and exit code 2; FASTDDSP_DEBUG=1 shows where it was raised.
 
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ def _parser(command: str, function: Callable, positional: dict[str, dict[str, An
 
     jsonargparse = require("jsonargparse")
     summary = (function.__doc__ or "").strip().splitlines()[0]
-    parser = jsonargparse.ArgumentParser(prog=f"fastddsp {command}", description=summary)
+    parser = jsonargparse.ArgumentParser(prog=f"fastddsp {command}", description=summary, exit_on_error=False)
     for name, options in positional.items():
         parser.add_argument(name, **options)
     parser.add_function_arguments(function, skip={*(name.lstrip("-") for name in positional), *skip})
@@ -116,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         COMMANDS[argv[0]].run([_with_underscores(arg) for arg in argv[1:]])
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
+    except (ArgumentError, ValueError, OSError, ImportError, RuntimeError) as error:
         if os.environ.get("FASTDDSP_DEBUG"):
             raise
         print(f"fastddsp {argv[0]}: {' '.join(str(error).split())}", file=sys.stderr)

@@ -131,6 +131,12 @@ def sound_path(folder: str | os.PathLike, key: str) -> Path:
     return Path(folder) / SOUNDS / f"{key}.npy"
 
 
+def load_features(folder: str | os.PathLike, sound: Sound) -> dict[str, np.ndarray]:
+    """The features of a whole recording, each float32 [n_frames]."""
+    rows = np.load(sound_path(folder, sound.key), mmap_mode="r")
+    return {name: np.array(rows[:, i - len(FEATURES)]) for i, name in enumerate(FEATURES)}
+
+
 class SoundWindows(Dataset):
     """Windows of the recordings of a data set, each a dictionary of audio [n_samples] and features [n_frames, 1].
 

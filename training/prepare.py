@@ -217,7 +217,9 @@ def _check_out(out: Path, settings: Settings, overwrite: bool) -> None:
         before, _, _ = read_manifest(out)
         if before != settings:
             changed = [f"{key} {old}" for key, old in asdict(before).items() if old != asdict(settings)[key]]
-            raise FileExistsError(f"{out} was prepared with {', '.join(changed)}: choose another folder or overwrite")
+            raise FileExistsError(
+                f"{out} was prepared with {', '.join(changed)}: choose another folder, or set overwrite"
+            )
     elif any(entry.name != SOUNDS and PARTIAL not in entry.name for entry in out.iterdir()):
         raise FileExistsError(f"{out} holds other files: choose an empty or new folder")
 

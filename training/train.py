@@ -4,9 +4,9 @@
     fastddsp train --out RUN --resume
 
 Every setting is a field: `--model.*` of InstrumentModule (with `--model.config.*` of the model), `--data.*` of
-InstrumentData, `--trainer.*` of Lightning's Trainer; `--print_config` prints them all as YAML, and `--config FILE` reads
-such a file. A preset gives defaults below a file, and a file stands below what is said on the command line. RUN/config.yaml
-keeps what was chosen, and `--resume` starts from there.
+InstrumentData, `--trainer.*` of Lightning's Trainer. `--print_config` prints them all as YAML, and `--config FILE`
+reads such a file. A preset gives defaults below a file, and a file stands below what is said on the command line.
+RUN/config.yaml keeps what was chosen, and `--resume` starts from there.
 """
 
 import logging
@@ -61,9 +61,15 @@ def run_parts(run: str | os.PathLike, checkpoint_every: int) -> dict[str, Any]:
 
 def quiet_lightning() -> None:
     """Leave out Lightning's announcements and its advice on reader processes, which mapped files do not need."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "does not have many workers",
+        "LightningCLI's args parameter",
+        "LeafSpec",
+        "Total length of `list`",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
 
 
 class TrainCLI(lightning_cli.LightningCLI):
@@ -79,7 +85,12 @@ class TrainCLI(lightning_cli.LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
-            parser_kwargs={"prog": "fastddsp train", "description": "Train an instrument on a prepared data set."},
+            auto_configure_optimizers=False,
+            parser_kwargs={
+                "prog": "fastddsp train",
+                "description": "Train an instrument on a prepared data set.",
+                "exit_on_error": False,
+            },
         )
 
     def add_arguments_to_parser(self, parser: Any) -> None:
@@ -90,6 +101,8 @@ class TrainCLI(lightning_cli.LightningCLI):
         parser.add_argument("--checkpoint_every", type=int, default=300, help="steps that an interruption may cost")
         config = load_preset(self.preset)
         parser.set_defaults({f"model.config.{f.name}": getattr(config, f.name) for f in fields(ModelConfig)})
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments(
             ("model.config.n_samples", "model.config.sample_rate"),
             "data.window_seconds",
@@ -111,7 +124,8 @@ def main(argv: list[str]) -> None:
       argv: what follows `fastddsp train`.
 
     Raises:
-      SystemExit: help was asked for, or an argument is wrong (exit code 2).
+      SystemExit: help was asked for.
+      ArgumentError: an argument is wrong.
       FileExistsError: --out holds something and --resume was not given.
       FileNotFoundError: there is no data set, or nothing to resume.
     """
