@@ -5,7 +5,7 @@
     moments   of v(n) = g(n) dy/dtheta(n) = g(n) sum_h h a_h(n) cos(h theta(n) + psi)
 
 theta: the fundamental's phase in radians (fastddsp.kernels.phase); psi: 0 to 3 quarter turns, so sine and cosine banks
-are one function; m_h(n): 1 where h f(n) < sample_rate / 2, else 0; w_t: envelope weights of the frames around n.
+are one function; m_h(n): 1 where h f(n) < nyquist, else 0; w_t: envelope weights of the frames around n.
 Analysis is the adjoint of the bank in A; the moments are what fastddsp.kernels.cpu.phase needs for the adjoint in f0.
 
 The loop. Lanes are samples, a tile of them at a time; harmonics run in blocks of 16 around h = 16 m. A block starts from
@@ -232,11 +232,11 @@ def _interval(f0, n_frames, i, n_harmonics, timeline):
 
     f0: pointer to the batch item's frames.
     """
-    n_samples, n_intervals, first_frame, sample_rate = timeline
+    n_samples, n_intervals, first_frame, sample_rate, nyquist = timeline
     a = np.float64(f0[frame_of(first_frame + i, n_frames)])
     c = np.float64(f0[frame_of(first_frame + i + 1, n_frames)])
     base, slope = increments(a, c, i, n_samples, n_intervals, sample_rate)
-    audible = _audible(a, c, sample_rate / 2, n_harmonics)
+    audible = _audible(a, c, nyquist, n_harmonics)
     samples = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
     return (a, c, base, slope), audible, samples
 
@@ -248,12 +248,12 @@ def _fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, p
     limits[l]: how many harmonics are below Nyquist at the tile's sample l.
     """
     a, c, base, slope = sweep
-    n_samples, n_intervals, _, sample_rate = timeline
+    n_samples, n_intervals, _, _, nyquist = timeline
     tile_phases(phase, base, slope, sample - first, drop, lanes, phases)
     if audible[0] < audible[1]:
         fraction, step = (sample * n_intervals - i * n_samples) / n_samples, n_intervals / n_samples
         for l in range(lanes):
-            limits[l] = _last_below(a + (c - a) * (fraction + l * step), sample_rate / 2)
+            limits[l] = _last_below(a + (c - a) * (fraction + l * step), nyquist)
 
 
 @njit
@@ -300,7 +300,7 @@ def _bank_of_tile(f0, phases, amplitudes, weights, envelope, timeline, psi, by_h
 @njit(nogil=True, cache=True, error_model="numpy")
 def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, out, first, last):
     """Audio of the intervals first <= b * n_intervals + i < last."""
-    n_samples, n_intervals, _, _ = timeline
+    n_samples, n_intervals = timeline[:2]
     y = scratch[1]
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
@@ -319,7 +319,7 @@ def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch
 @njit(nogil=True, cache=True, error_model="numpy")
 def _moment_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, g, moments, first, last):
     """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
-    n_samples, n_intervals, _, _ = timeline
+    n_samples, n_intervals = timeline[:2]
     y = scratch[1]
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
@@ -372,7 +372,7 @@ def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out
     A frame's owner visits every interval that touches it. Intervals on the border of two owners are computed twice
     (1 of 64): cheaper than handing partial sums over, and the order of additions is the same for any split.
     """
-    _, n_intervals, first_frame, _ = timeline
+    _, n_intervals, first_frame, _, _ = timeline
     tap_offset, drop = envelope
     n_frames, n_harmonics = out.shape[1:]
     l0, l1 = scratch[3], scratch[4]
@@ -402,21 +402,22 @@ class Bank:
       initial_phase: [batch] radians, float64.
       timeline: samples, intervals and first frame.
       sample_rate: samples a second.
+      nyquist: harmonics from this frequency on are silent, Hz; infinity for none.
       method: envelope resampling, one of fastddsp.kernels.phase.METHODS.
       quarter_turns: psi; 0 for sines, 1 for cosines.
       n_threads: at most so many threads.
     """
 
-    def __init__(self, f0, initial_phase, timeline, sample_rate, method, quarter_turns=0, n_threads=1):
+    def __init__(self, f0, initial_phase, timeline, sample_rate, nyquist, method, quarter_turns=0, n_threads=1):
         self.f0 = f0
-        self.timeline = (timeline.n_samples, timeline.n_intervals, timeline.first_frame, float(sample_rate))
+        self.timeline = (timeline.n_samples, timeline.n_intervals, timeline.first_frame, float(sample_rate), float(nyquist))
         self.lanes = tile_lanes(f0.dtype)
         self.weights = envelope_weights(method, timeline, f0.dtype.name, self.lanes)
         self.envelope = (tap_offset(method), 64 - 8 * f0.itemsize)
         self.quarter_turns = quarter_turns
         self.n_threads = n_threads
         self.phases = np.empty((f0.shape[0], timeline.n_intervals + 1), np.int64)
-        interval_phases(f0, from_radians(initial_phase).view(np.int64), *self.timeline, self.phases)
+        interval_phases(f0, from_radians(initial_phase).view(np.int64), *self.timeline[:4], self.phases)
 
     @property
     def final_phase(self) -> np.ndarray:
@@ -443,7 +444,7 @@ class Bank:
         self._run(
             _moment_rows, self._n_intervals, self.quarter_turns + 1, amplitudes, (harmonics,) * 2, g, moments
         )
-        phase_gradient(moments, final_cotangent, *self.timeline, d_f0, d_initial)
+        phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
 
     @property
     def _n_intervals(self) -> int:
