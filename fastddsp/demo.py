@@ -1,8 +1,8 @@
 """`fastddsp demo`: learn a violin from three bundled phrases, then play it.
 
 The phrases are recordings of the FluidR3 soundfont (MIT, data/FLUIDR3_LICENCE.txt): a violin playing four
-random melodies of 30 s, of which the last is held out, and a flute. OUT holds, in the end, the sounds to listen to, their
-spectrograms, metrics.json, the data set and the run.
+random melodies of 30 s, of which the last is held out, and a flute. OUT holds, in the end, the sounds to listen to,
+their spectrograms, metrics.json, the data set and the run.
 """
 
 import platform
