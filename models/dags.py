@@ -71,7 +71,7 @@ class DAGLayer(nn.Module):
                 module = name
             self.dag.append((module, *(tuple(names) for names in keys)))
         for name, module in modules.items():
-            if hasattr(self, name):
+            if hasattr(type(self), name) or hasattr(self, name):
                 raise ValueError(f"a module of a dag must not be called {name!r}: torch uses that name")
             self.add_module(name, module)
         self.module_names = list(modules)

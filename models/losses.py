@@ -112,6 +112,7 @@ class SpectralLoss(Loss):
         logmag_weight: Weight of log magnitudes (quiet parts count).
         loudness_weight: Weight of A-weighted loudness in dB.
         name: Key of the loss.
+        sample_rate: Of the audio, in Hz; only loudness depends on it.
 
     Source: Engel et al., ICLR 2020, "Multi-scale spectral loss".
     """
@@ -127,6 +128,8 @@ class SpectralLoss(Loss):
         logmag_weight: float = 0.0,
         loudness_weight: float = 0.0,
         name: str = "spectral_loss",
+        *,
+        sample_rate: int = 16000,
     ):
         super().__init__(name)
         self.fft_sizes = tuple(fft_sizes)
@@ -137,6 +140,7 @@ class SpectralLoss(Loss):
         self.cumsum_freq_weight = cumsum_freq_weight
         self.logmag_weight = logmag_weight
         self.loudness_weight = loudness_weight
+        self.sample_rate = sample_rate
 
     def forward(
         self, target_audio: torch.Tensor, audio: torch.Tensor, weights: torch.Tensor | float | None = None
@@ -158,7 +162,7 @@ class SpectralLoss(Loss):
             for (weight, target), (_, value) in zip(self._views(target_mag), self._views(mag), strict=True):
                 loss = loss + weight * mean_difference(target, value, self.loss_type, weights)
         if self.loudness_weight > 0:
-            target, value = (spectral.compute_loudness(x, n_fft=2048) for x in (target_audio, audio))
+            target, value = (spectral.compute_loudness(x, self.sample_rate, n_fft=2048) for x in (target_audio, audio))
             loss = loss + self.loudness_weight * mean_difference(target, value, self.loss_type, weights)
         return loss
 

@@ -172,7 +172,11 @@ def build(config: ModelConfig) -> Autoencoder:
         decoder=decoder,
         processor_group=_processor_group(config),
         losses=SpectralLoss(
-            config.fft_sizes, config.loss_type, mag_weight=config.mag_weight, logmag_weight=config.logmag_weight
+            config.fft_sizes,
+            config.loss_type,
+            mag_weight=config.mag_weight,
+            logmag_weight=config.logmag_weight,
+            sample_rate=rate,
         ),
         hop_size=config.hop_size,
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 
 from fastddsp.autograd import filters, oscillators
+from fastddsp.autograd.harmonics import normalize_harmonics
 from fastddsp.autograd.scaling import exp_sigmoid
 from fastddsp.models.processors import Processor
 
@@ -90,7 +91,7 @@ class Harmonic(Processor):
             amplitudes = self.scale_fn(amplitudes)
             harmonic_distribution = self.scale_fn(harmonic_distribution)
         nyquist_of = (sample_rate or self.sample_rate) if self.normalize_below_nyquist else None
-        harmonic_distribution = oscillators.normalize_harmonics(harmonic_distribution, f0_hz, nyquist_of)
+        harmonic_distribution = normalize_harmonics(harmonic_distribution, f0_hz, nyquist_of)
         return {"amplitudes": amplitudes, "harmonic_distribution": harmonic_distribution, "f0_hz": f0_hz}
 
     def get_signal(

@@ -101,7 +101,7 @@ def test_a_missing_key_is_named_with_those_that_there_are():
         solo_group()({"amps": torch.zeros(1, 2, 1), "harmonic_distribution": torch.zeros(1, 2, 3)})
 
 
-@pytest.mark.parametrize("name", ["modules", "forward", "dag"])
+@pytest.mark.parametrize("name", ["modules", "forward", "dag", "processors"])
 def test_a_processor_must_not_take_a_name_of_torch(name):
     with pytest.raises(ValueError, match=f"must not be called '{name}'"):
         ProcessorGroup([[Add(name=name), ["a", "b"]]])
