@@ -111,15 +111,21 @@ _analysis_op = dispatch.register(
 )
 
 
-# ------------------------------------------------------------------------------------------------------- the functions
+# The functions. `forward` names all its arguments: torch.compile counts them to tell whether one is the context.
 
 
 class HarmonicBank(torch.autograd.Function):
     """(f0_hz [B, F], amplitudes [B, F, K], initial_phase [B], *settings) -> (audio [B, N], final_phase [B])."""
 
     @staticmethod
-    def forward(f0_hz, amplitudes, initial_phase, *settings):
-        return _bank_op(f0_hz, amplitudes, initial_phase, *settings)
+    def forward(
+        f0_hz, amplitudes, initial_phase,
+        n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+    ):  # fmt: skip
+        return _bank_op(
+            f0_hz, amplitudes, initial_phase,
+            n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+        )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -152,8 +158,16 @@ class HarmonicBankBackward(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(g_audio, g_final, f0_hz, amplitudes, initial_phase, *settings):
-        return _bank_backward_op(g_audio, g_final, f0_hz, amplitudes, initial_phase, *settings)
+    def forward(
+        g_audio, g_final, f0_hz, amplitudes, initial_phase,
+        n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+        need_phase, need_amplitudes,
+    ):  # fmt: skip
+        return _bank_backward_op(
+            g_audio, g_final, f0_hz, amplitudes, initial_phase,
+            n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+            need_phase, need_amplitudes,
+        )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -193,8 +207,14 @@ class HarmonicAnalysis(torch.autograd.Function):
     """(g [B, N], f0_hz [B, F], initial_phase [B], K, *settings) -> inner products [B, F, K]."""
 
     @staticmethod
-    def forward(g, f0_hz, initial_phase, n_harmonics, *settings):
-        return _analysis_op(g, f0_hz, initial_phase, n_harmonics, *settings)
+    def forward(
+        g, f0_hz, initial_phase, n_harmonics,
+        n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+    ):  # fmt: skip
+        return _analysis_op(
+            g, f0_hz, initial_phase, n_harmonics,
+            n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+        )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -218,7 +238,7 @@ class HarmonicAnalysis(torch.autograd.Function):
         return dispatch.fold_vmap(HarmonicAnalysis, info.batch_size, in_dims, args)
 
 
-# ------------------------------------------------------------------------------------- Theta and Theta^T, for backwards
+# Theta and Theta^T, for derivatives beyond the first.
 
 
 def _blend(n_frames, device, n_samples, first_frame, n_intervals):
@@ -252,7 +272,7 @@ def _phase_adjoint(d_theta, f0_hz, n_samples, first_frame, n_intervals, sample_r
     return d_f0.to(f0_hz.dtype), d_theta.sum(1)
 
 
-# ---------------------------------------------------------------------------------------------------- public functions
+# What users call.
 
 
 def harmonic_bank(
