@@ -187,7 +187,7 @@ def sinc(x: Tensor, threshold: float = 1e-20) -> Tensor:
 
 
 def sinc_impulse_response(
-    cutoff_frequency: Tensor, window_size: int = 512, sample_rate: int | None = None, high_pass: bool = False
+    cutoff_frequency: Tensor, window_size: int = 512, sample_rate: float | None = None, high_pass: bool = False
 ) -> Tensor:
     """Impulse responses of windowed-sinc filters, linear in phase and with a gain of 1 where they pass.
 
@@ -216,7 +216,7 @@ def sinc_filter(
     audio: Tensor,
     cutoff_frequency: Tensor,
     window_size: int = 512,
-    sample_rate: int | None = None,
+    sample_rate: float | None = None,
     padding: str = "same",
     high_pass: bool = False,
 ) -> Tensor:

@@ -41,7 +41,7 @@ def get_harmonic_frequencies(frequencies: Tensor, n_harmonics: int) -> Tensor:
     return frequencies * torch.arange(1, n_harmonics + 1, dtype=frequencies.dtype, device=frequencies.device)
 
 
-def remove_above_nyquist(frequency_envelopes: Tensor, amplitude_envelopes: Tensor, sample_rate: int = 16000) -> Tensor:
+def remove_above_nyquist(frequency_envelopes: Tensor, amplitude_envelopes: Tensor, sample_rate: float = 16000) -> Tensor:
     """Silence oscillators at and above half the sample rate.
 
     Args:
@@ -56,7 +56,7 @@ def remove_above_nyquist(frequency_envelopes: Tensor, amplitude_envelopes: Tenso
 
 
 def normalize_harmonics(
-    harmonic_distribution: Tensor, f0_hz: Tensor | None = None, sample_rate: int | None = None
+    harmonic_distribution: Tensor, f0_hz: Tensor | None = None, sample_rate: float | None = None
 ) -> Tensor:
     """Scale the harmonics of each frame to a sum of 1, those above Nyquist left out.
 
@@ -80,7 +80,7 @@ def sinusoidal_to_harmonic(
     f0_hz: Tensor,
     harmonic_width: float = 0.1,
     n_harmonics: int = 100,
-    sample_rate: int = 16000,
+    sample_rate: float = 16000,
     normalize: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Assign sinusoids to the harmonics that they are near to.
@@ -111,7 +111,7 @@ def sinusoidal_to_harmonic(
 
 
 def harmonic_to_sinusoidal(
-    harm_amp: Tensor, harm_dist: Tensor, f0_hz: Tensor, sample_rate: int = 16000
+    harm_amp: Tensor, harm_dist: Tensor, f0_hz: Tensor, sample_rate: float = 16000
 ) -> tuple[Tensor, Tensor]:
     """Turn the controls of a harmonic synthesizer into those of a sinusoidal one.
 
