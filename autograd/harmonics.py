@@ -41,7 +41,9 @@ def get_harmonic_frequencies(frequencies: Tensor, n_harmonics: int) -> Tensor:
     return frequencies * torch.arange(1, n_harmonics + 1, dtype=frequencies.dtype, device=frequencies.device)
 
 
-def remove_above_nyquist(frequency_envelopes: Tensor, amplitude_envelopes: Tensor, sample_rate: float = 16000) -> Tensor:
+def remove_above_nyquist(
+    frequency_envelopes: Tensor, amplitude_envelopes: Tensor, sample_rate: float = 16000
+) -> Tensor:
     """Silence oscillators at and above half the sample rate.
 
     Args:
