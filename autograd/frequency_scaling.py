@@ -81,7 +81,7 @@ def frequencies_softmax(freqs: Tensor, depth: int = 1, hz_min: float = 20.0, hz_
     """
     freqs = _with_depth_axis(freqs, depth)
     bins = torch.linspace(0.0, 1.0, freqs.shape[-1], dtype=freqs.dtype, device=freqs.device)
-    return unit_to_hz(torch.softmax(freqs, dim=-1) @ bins, hz_min, hz_max)
+    return unit_to_hz((torch.softmax(freqs, dim=-1) * bins).sum(dim=-1), hz_min, hz_max)
 
 
 def frequencies_sigmoid(freqs: Tensor, depth: int = 1, hz_min: float = 0.0, hz_max: float = 8000.0) -> Tensor:
@@ -147,7 +147,7 @@ def frequencies_critical_bands(
     low, high = to_scale(hz_min), to_scale(hz_max)
     center = to_hz(torch.linspace(low, high, n_sinusoids, dtype=torch.float64, device=freqs.device))
     weights = torch.tensor([depth_scale**-d for d in range(depth)], dtype=freqs.dtype, device=freqs.device)
-    offset = torch.tanh(freqs) @ weights  # in bandwidths
+    offset = (torch.tanh(freqs) * weights).sum(dim=-1)  # in bandwidths
     bandwidth = bandwidth_scale * hz_to_erb(center)
     return soft_limit(center.to(freqs) + bandwidth.to(freqs) * offset, hz_min, hz_max)
 

@@ -134,7 +134,13 @@ def compute_mel(
         [batch, frames, bins]. A band so narrow that no bin of the FFT falls into it is 0.
     """
     mag = compute_mag(audio, fft_size, overlap, pad_end)
-    return mag @ mel_matrix(mag.shape[-1], bins, sample_rate, lo_hz, hi_hz, mag.device).to(mag.dtype)
+    return _matmul(mag, mel_matrix(mag.shape[-1], bins, sample_rate, lo_hz, hi_hz, mag.device))
+
+
+def _matmul(x: Tensor, weights: Tensor) -> Tensor:
+    """Product x @ weights in the dtype of x, also under autocast: the logarithms that follow need it."""
+    with torch.autocast(x.device.type, enabled=False):
+        return x @ weights.to(x.dtype)
 
 
 def mel_matrix(
@@ -210,7 +216,7 @@ def compute_mfcc(
     m = torch.arange(mel_bins, dtype=torch.float64, device=logmel.device).unsqueeze(1)
     q = torch.arange(min(mfcc_bins, mel_bins), dtype=torch.float64, device=logmel.device)
     basis = math.sqrt(2.0 / mel_bins) * torch.cos(math.pi / mel_bins * q * (m + 0.5))
-    return logmel @ basis.to(logmel.dtype)
+    return _matmul(logmel, basis)
 
 
 def get_framed_lengths(input_length: int, frame_size: int, hop_size: int, padding: str = "center") -> tuple[int, int]:
