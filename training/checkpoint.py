@@ -9,6 +9,7 @@ A killed run continues from RUN/last.ckpt: it loses the steps since then, and no
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -63,9 +64,13 @@ class SaveLast(pl.Callback):
         self._save(trainer)
 
     def _save(self, trainer: Any) -> None:
-        if trainer.global_step != self.saved_step:
-            trainer.save_checkpoint(self.path)
-            self.saved_step = trainer.global_step
+        if trainer.global_step == self.saved_step:
+            return
+        for name, value in trainer.lightning_module.named_parameters():
+            if not value.isfinite().all():
+                raise RuntimeError(f"{name} is not finite at step {trainer.global_step}: {self.path} stays as it was")
+        trainer.save_checkpoint(self.path)
+        self.saved_step = trainer.global_step
 
 
 def open_run(run: str | os.PathLike, resume: bool) -> Path | None:
@@ -101,9 +106,16 @@ def load_checkpoint(run: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is no checkpoint yet.
+      ValueError: the file is none of ours.
     """
     path = Path(run)
     path = path / LAST if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"no trained instrument in {run}: {path} does not exist")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a checkpoint: {error}") from error
+    if "config" not in checkpoint:
+        raise ValueError(f"{path} is not a checkpoint of an instrument: it holds no model settings")
+    return checkpoint

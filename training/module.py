@@ -56,8 +56,20 @@ class InstrumentModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam and its decay."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, eps=ADAM_EPSILON)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.decay ** (step / DECAY_STEPS))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate_factor(self, step: int) -> float:
+        return self.decay ** (step / DECAY_STEPS)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A learning rate that is given anew replaces the checkpoint's."""
+        groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
+        for group in groups:
+            group["initial_lr"] = self.learning_rate
+            group["lr"] = self.learning_rate * self._rate_factor(checkpoint["global_step"])
+        for schedule in checkpoint["lr_schedulers"]:
+            schedule["base_lrs"] = [self.learning_rate] * len(schedule["base_lrs"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Draw this step's noise from its number."""
@@ -70,7 +82,7 @@ class InstrumentModule(pl.LightningModule):
         if not math.isfinite(total.item()):
             raise RuntimeError(
                 f"the loss is {total.item()} at step {self.global_step}: resume from the last checkpoint with a lower "
-                f"learning rate"
+                f"learning_rate"
             )
         self.log("loss", total, prog_bar=True, logger=False)
         self.log_dict({f"train/{name}": value for name, value in losses.items()})

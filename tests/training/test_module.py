@@ -1,0 +1,114 @@
+import math
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fastddsp.models.presets import ModelConfig
+from fastddsp.training.checkpoint import LAST, load_checkpoint
+from fastddsp.training.datamodule import InstrumentData
+from fastddsp.training.module import InstrumentModule
+from fastddsp.training.train import TRAINER_DEFAULTS, run_parts
+from tests.training.models import SIZES, SMALLEST, two_tones
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return str(two_tones(tmp_path_factory.mktemp("tones")))
+
+
+class Spoil(pl.Callback):
+    """Puts NaN into the weights before a step, or into the gradients of one."""
+
+    def __init__(self, weights_at=-1, gradients_at=-1):
+        self.weights_at, self.gradients_at = weights_at, gradients_at
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.weights_at:
+            next(pl_module.parameters()).data.fill_(math.nan)
+
+    def on_after_backward(self, trainer, pl_module):
+        if trainer.global_step == self.gradients_at:
+            next(pl_module.parameters()).grad.fill_(math.nan)
+
+
+def fit(
+    run,
+    data,
+    max_steps,
+    config=SMALLEST,
+    ckpt_path=None,
+    valid_share=0.0,
+    val_check_interval=1000,
+    spoil=None,
+    **settings,
+):
+    torch.manual_seed(0)
+    module = InstrumentModule(config, **settings)
+    batches = InstrumentData(data, batch_size=2, window_seconds=0.2, hop_seconds=0.2, valid_share=valid_share)
+    parts = run_parts(run, checkpoint_every=3)
+    options = {"max_steps": max_steps, "enable_progress_bar": False, "accelerator": "cpu", "log_every_n_steps": 1}
+    options["val_check_interval"] = val_check_interval
+    parts["callbacks"] += [spoil or Spoil()]
+    trainer = pl.Trainer(**{**TRAINER_DEFAULTS, **options}, **parts)
+    trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
+    return module, trainer
+
+
+def test_the_loss_falls(tmp_path, data):
+    fit(tmp_path / "run", data, 30, learning_rate=1e-2)
+    log = EventAccumulator(str(tmp_path / "run" / "logs")).Reload()
+    losses = [event.value for event in log.Scalars("train/total_loss")]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, data):
+    whole, _ = fit(tmp_path / "whole", data, 8)
+    fit(tmp_path / "part", data, 5)
+    resumed, trainer = fit(tmp_path / "part", data, 8, ckpt_path=tmp_path / "part" / LAST)
+    assert trainer.global_step == 8
+    for (name, expected), value in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=0, atol=0, msg=name)
+
+
+def test_adam_its_decay_and_clipping_are_magentas(tmp_path, data):
+    module, trainer = fit(tmp_path / "run", data, 4, learning_rate=2e-3)
+    optimizer = trainer.optimizers[0]
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.param_groups[0]["eps"] == 1e-7
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(2e-3 * 0.98 ** (4 / 10_000), rel=1e-12)
+    assert trainer.gradient_clip_val == 3.0
+
+
+def test_validation_logs_losses_measures_sounds_and_pictures(tmp_path, data):
+    fit(tmp_path / "run", data, 2, valid_share=0.3, val_check_interval=2)
+    tags = EventAccumulator(str(tmp_path / "run" / "logs")).Reload().Tags()
+    assert {"valid/total_loss", "examples/loudness_l1_db", "examples/paper_f0_outliers"} <= set(tags["scalars"])
+    assert {"example 0/recording", "example 0/resynthesis"} <= set(tags["audio"])
+    assert "example 0" in tags["images"]
+
+
+def test_rates_of_model_and_data_must_agree(tmp_path, data):
+    with pytest.raises(ValueError, match="sample_rate of the data set is 16000, of the model 48000"):
+        fit(tmp_path / "run", data, 1, config=ModelConfig(**{**SIZES, "sample_rate": 48000, "n_samples": 9600}))
+
+
+def test_a_loss_that_is_not_finite_stops_training(tmp_path, data):
+    with pytest.raises(RuntimeError, match="the loss is nan at step 1: resume .* with a lower learning_rate"):
+        fit(tmp_path / "run", data, 8, spoil=Spoil(weights_at=1))
+
+
+def test_weights_that_are_not_finite_never_replace_a_checkpoint(tmp_path, data):
+    fit(tmp_path / "run", data, 3)
+    with pytest.raises(RuntimeError, match=r"is not finite at step 4: .*last\.ckpt stays as it was"):
+        fit(tmp_path / "run", data, 4, ckpt_path=tmp_path / "run" / LAST, spoil=Spoil(gradients_at=3))
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert checkpoint["global_step"] == 3
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
+def test_a_resumed_run_takes_a_new_learning_rate(tmp_path, data):
+    fit(tmp_path / "run", data, 3, learning_rate=1e-3)
+    _, trainer = fit(tmp_path / "run", data, 5, ckpt_path=tmp_path / "run" / LAST, learning_rate=1e-4)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4 * 0.98 ** (5 / 10_000), rel=1e-12)
