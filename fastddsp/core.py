@@ -32,6 +32,13 @@ from fastddsp.autograd.harmonics import (
     sinusoidal_to_harmonic,
 )
 
+# Harmonic synthesis.
+from fastddsp.autograd.oscillators import (
+    harmonic_oscillator_bank,
+    harmonic_synthesis,
+    streaming_harmonic_synthesis,
+)
+
 # Frames to samples, padding and cropping.
 from fastddsp.autograd.resampling import center_crop, pad_axis, resample, upsample_with_windows
 
@@ -79,6 +86,8 @@ __all__ = [
     "get_fft_size",
     "get_harmonic_frequencies",
     "gradient_reversal",
+    "harmonic_oscillator_bank",
+    "harmonic_synthesis",
     "harmonic_to_sinusoidal",
     "hz_to_bark",
     "hz_to_erb",
@@ -104,6 +113,7 @@ __all__ = [
     "sinc_impulse_response",
     "sinusoidal_to_harmonic",
     "soft_limit",
+    "streaming_harmonic_synthesis",
     "sym_exp_sigmoid",
     "unit_to_hz",
     "unit_to_midi",
