@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fastddsp.autograd import checks
 from fastddsp.autograd.fourier import rfft
 
 __all__ = [
@@ -77,9 +78,8 @@ def crop_and_compensate_delay(
     Raises:
         ValueError: no such padding.
     """
-    wanted = {"same": audio_size, "valid": audio_size + ir_size - 1}.get(padding)
-    if wanted is None:
-        raise ValueError(f'padding must be "same" or "valid", got {padding!r}')
+    checks.one_of("padding", padding, ("same", "valid"))
+    wanted = audio_size if padding == "same" else audio_size + ir_size - 1
     start = (ir_size - 1) // 2 - 1 if delay_compensation < 0 else delay_compensation
     # In magenta the result is empty where the convolution does not reach beyond the wanted part, or start is negative.
     missing_before, missing_after = max(-start, 0), max(start + wanted - audio.shape[-1], 0)
@@ -105,7 +105,7 @@ def fft_convolve(
     Raises:
         ValueError: shapes do not fit, there is no such padding, or the audio cannot be cut into that many frames of
             equal size.
-        TypeError: dtypes differ.
+        TypeError: dtypes differ, or are not float32 or float64.
     """
     impulse_response = _checked_impulse_response(audio, impulse_response)
     audio_size, (n_frames, ir_size) = audio.shape[1], impulse_response.shape[1:]
@@ -138,8 +138,7 @@ def _checked_impulse_response(audio: Tensor, impulse_response: Tensor) -> Tensor
         raise ValueError(
             f"impulse_response must have a batch of 1 or of audio's {audio.shape[0]}, got {impulse_response.shape[0]}"
         )
-    if audio.dtype != impulse_response.dtype:
-        raise TypeError(f"impulse_response must be {audio.dtype} like audio, got {impulse_response.dtype}")
+    checks.same_kind(audio=audio, impulse_response=impulse_response)
     return impulse_response if impulse_response.ndim == 3 else impulse_response.unsqueeze(1)
 
 

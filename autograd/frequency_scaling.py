@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastddsp.autograd import checks
 from fastddsp.autograd.scaling import Number, logb, soft_limit, unit_to_hz
 
 __all__ = [
@@ -139,8 +140,7 @@ def frequencies_critical_bands(
     Raises:
         ValueError: `freqs` has neither shape, or there is no such scale.
     """
-    if scale not in ("bark", "mel"):
-        raise ValueError(f'scale must be "bark" or "mel", got {scale!r}')
+    checks.one_of("scale", scale, ("bark", "mel"))
     freqs = _with_depth_axis(freqs, depth)
     to_scale, to_hz = (hz_to_bark, bark_to_hz) if scale == "bark" else (hz_to_mel, mel_to_hz)
     n_sinusoids, depth = freqs.shape[-2:]

@@ -22,6 +22,9 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from fastddsp.autograd import checks
 
 __all__ = ["RESAMPLING_METHODS", "center_crop", "pad_axis", "resample", "upsample_with_windows"]
 
@@ -48,8 +51,7 @@ def resample(inputs: Tensor, n_timesteps: int, method: str = "linear", add_endpo
     Raises:
         ValueError: no such method, wrong number of axes, no frames, or fewer steps than frames with "window".
     """
-    if method not in RESAMPLING_METHODS:
-        raise ValueError(f"method must be one of {', '.join(RESAMPLING_METHODS)}, got {method!r}")
+    checks.one_of("method", method, RESAMPLING_METHODS)
     if not 1 <= inputs.ndim <= 4:
         raise ValueError(
             f"inputs must have 1 to 4 axes with frames in the second (or only) one, got {inputs.ndim} axes"
@@ -183,16 +185,16 @@ def pad_axis(
     """
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"axis must be one of the {x.ndim} axes of x, got {axis}")
+    kind = mode.lower()
+    checks.one_of("mode", kind, ("constant", "reflect", "symmetric"))
     before, after = padding
     axis %= x.ndim
     n = x.shape[axis]
-    if mode.lower() == "constant":
-        return torch.nn.functional.pad(x, [0, 0] * (x.ndim - 1 - axis) + [before, after], value=constant_values)
-    if mode.lower() not in ("reflect", "symmetric"):
-        raise ValueError(f'mode must be "constant", "reflect" or "symmetric", got {mode!r}')
+    if kind == "constant":
+        return F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [before, after], value=constant_values)
     if n == 0:
-        raise ValueError(f'mode "{mode}" needs at least one element along axis {axis} of x, got {list(x.shape)}')
-    mirror = n - 1 if mode.lower() == "reflect" else n  # elements before the sequence turns back
-    turned = torch.arange(-before, n + after, device=x.device) % max(2 * mirror, 1)
-    last = 2 * mirror if mode.lower() == "reflect" else 2 * mirror - 1
-    return x.index_select(axis, torch.minimum(turned, last - turned))
+        raise ValueError(f'mode "{kind}" needs at least one element along axis {axis} of x, got {list(x.shape)}')
+    repeats = int(kind == "symmetric")
+    period = max(2 * (n - 1 + repeats), 1)
+    there = torch.arange(-before, n + after, device=x.device) % period
+    return x.index_select(axis, torch.minimum(there, period - repeats - there))

@@ -144,7 +144,7 @@ def test_empty_audio_stays_empty_and_differentiable(audio_shape, response_shape)
         ((1, 10), (1, 7, 4), {}, ValueError, "got 7 frames for 10 samples, which frames of 2 fill with 5"),
         ((1, 10, 1), (1, 7), {}, ValueError, r"audio must be \[batch, samples\], got \[1, 10, 1\]"),
         ((1, 10), (1, 0), {}, ValueError, "impulse_response must be .* none of them empty"),
-        ((1, 10), (1, 4), {"padding": "full"}, ValueError, 'padding must be "same" or "valid", got \'full\''),
+        ((1, 10), (1, 4), {"padding": "full"}, ValueError, "padding must be one of .*, got 'full'"),
     ],
 )
 def test_errors_say_what_was_expected(audio, response, args, error, message):

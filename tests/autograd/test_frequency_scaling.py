@@ -56,5 +56,5 @@ def test_depth_must_divide_the_last_axis(frequencies):
 
 
 def test_critical_bands_names_the_scales_it_knows():
-    with pytest.raises(ValueError, match='scale must be "bark" or "mel", got \'erb\''):
+    with pytest.raises(ValueError, match=r"scale must be one of .*, got 'erb'"):
         frequency_scaling.frequencies_critical_bands(torch.zeros(1, 1, 2), scale="erb")

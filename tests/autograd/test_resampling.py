@@ -138,7 +138,7 @@ def test_an_empty_batch_stays_empty():
 @pytest.mark.parametrize(
     ("inputs", "args", "message"),
     [
-        ((5,), {"method": "lanczos"}, "method must be one of nearest, linear, cubic, window, got 'lanczos'"),
+        ((5,), {"method": "lanczos"}, "method must be one of .*, got 'lanczos'"),
         ((1, 8, 1), {"n_timesteps": 7, "method": "window"}, 'at least the 8 frames for method "window", got 7'),
         ((1, 0, 1), {}, "at least one frame, got 0 frames and 20 timesteps"),
         ((5,), {"n_timesteps": 0}, "at least one frame, got 5 frames and 0 timesteps"),
@@ -176,7 +176,7 @@ def test_pad_axis_is_numpys_pad_along_one_axis(mode, numpy_mode, axis):
 
 
 def test_pad_axis_says_what_it_can_do():
-    with pytest.raises(ValueError, match='mode must be "constant", "reflect" or "symmetric", got \'wrap\''):
+    with pytest.raises(ValueError, match=r"mode must be one of .*, got 'wrap'"):
         pad_axis(torch.ones(3), (1, 1), mode="wrap")
     with pytest.raises(ValueError, match="axis must be one of the 1 axes of x, got 1"):
         pad_axis(torch.ones(3), (1, 1), axis=1)
