@@ -13,12 +13,15 @@ s = sin(16 m theta + psi) and c = cos(...) and runs the Chebyshev recurrence s_{
 there, up 7 and down 8 steps and no further, since its error grows as 1/2 steps^2 eps. The next block's start is this
 one's turned by 16 theta; every 8th starts afresh from exact integer phases. All state stays in registers.
 
-Buffers of harmonics hold harmonic h at index h + 8, so that block m is [16 m, 16 m + 16).
-Inner functions take pointers into arrays that the row loops own (see simd.pointer).
+Harmonics above Nyquist for a whole interval are not computed. Those that cross it inside are few: each is computed from
+its own exact phase and masked, which keeps masks out of the recurrence.
 
 Cost, in vector instructions per harmonic and register of samples: bank 3 multiply-adds (the recurrence and two frames)
-and 1/2 for starting blocks; analysis the same and 2 x (3 + 1) per tile to sum across lanes (sum_rows). Harmonics above
-Nyquist for a whole interval are not computed; those that cross it inside the interval are masked, one compare more.
+and 1/2 for starting blocks. Analysis the same; its inner products grow as one register of partial sums for each harmonic
+and frame ("rows") and are summed across lanes (sum_rows, 3 instructions) once a frame, when its last interval is done.
+
+Buffers of harmonics and rows are indexed by the harmonic, from 0, which is nobody's. Inner functions take pointers into
+arrays that the row loops own (see simd.pointer).
 """
 
 import numpy as np
@@ -37,6 +40,7 @@ from fastddsp.kernels.cpu.phase import (
 from fastddsp.kernels.cpu.simd import (
     dot_fold,
     fma,
+    lane,
     lanes_of,
     load,
     load_register,
@@ -46,6 +50,7 @@ from fastddsp.kernels.cpu.simd import (
     splat,
     store,
     sum_rows,
+    width_of,
 )
 from fastddsp.kernels.cpu.sine import cos_turns, sin_turns
 from fastddsp.kernels.phase import envelope_weights, from_radians, tap_offset, to_radians
@@ -78,21 +83,6 @@ def _audible(a, c, nyquist, n_harmonics):
     return np.int64(throughout), np.int64(somewhere)
 
 
-@njit
-def _blocks(n_plain, n_audible):
-    """Blocks that need no mask, and all blocks, for harmonics up to n_audible of which n_plain are never masked."""
-    n_blocks = (n_audible + HALF) // BLOCK + 1
-    return n_blocks if n_plain == n_audible else (n_plain + HALF + 1) // BLOCK, n_blocks
-
-
-@njit(forceinline=True)
-def _below_nyquist(s, h, limit):
-    """`s` where harmonic h is audible (h <= limit), else 0. limit None: audible everywhere."""
-    if limit is None:
-        return s
-    return select_ge(limit, h, s, 0.0)
-
-
 # ------------------------------------------------------------------------------------------------------ the recurrence
 
 
@@ -112,115 +102,98 @@ def _start_block(m, phase, shift, s, c, turn):
     return fma(s, cos_block, c * sin_block), fma(c, cos_block, s * sin_block * -1.0)
 
 
-@njit(forceinline=True)
-def _bank_blocks(first, last, n_audible, phase, shift, wheel, state, a0, a1, limit):
-    """Blocks first..last of the bank: state is (s, c, y0, y1), wheel what stays the same from block to block."""
-    sin1, cos1, turn = wheel
-    s, c, y0, y1 = state
+@njit
+def _bank_tile(phases, psi, a0, a1, n_plain, weights, at0, at1, y):
+    """y += w0 sum_h a0_h sin + w1 sum_h a1_h sin over one tile, h <= n_plain.
+
+    w0, w1: weights from at0 and at1 on; a0, a1: padded with zeros to the end of the last half block.
+    """
+    phase = load(phases, 0)
+    shift, sin_psi, cos_psi = psi
+    sin1, cos1 = _sin_cos(phase)
+    turn = _sin_cos(phase * BLOCK)
     w = cos1 + cos1
-    for m in range(first, last):
+    s, c = splat(y, sin_psi), splat(y, cos_psi)
+    y0, y1 = splat(y, 0.0), splat(y, 0.0)
+    for m in range((n_plain + HALF) // BLOCK + 1):
         s, c = _start_block(m, phase, shift, s, c, turn)
-        middle = BLOCK * m + HALF
+        middle = BLOCK * m
         if m > 0:
             p = s * cos1 - c * sin1
             q = w * p - s
-            for i in range(middle - 1, middle - 1 - HALF, -2):
-                x, z = _below_nyquist(p, i - HALF, limit), _below_nyquist(q, i - 1 - HALF, limit)
-                y0, y1 = fma(a0[i], x, y0), fma(a1[i], x, y1)
-                y0, y1 = fma(a0[i - 1], z, y0), fma(a1[i - 1], z, y1)
+            for h in range(middle - 1, middle - 1 - HALF, -2):
+                y0, y1 = fma(a0[h], p, y0), fma(a1[h], p, y1)
+                y0, y1 = fma(a0[h - 1], q, y0), fma(a1[h - 1], q, y1)
                 p = w * q - p
                 q = w * p - q
-        if BLOCK * m <= n_audible:
+        if middle <= n_plain:
             p, q = s, s * cos1 + c * sin1
-            for i in range(middle, middle + HALF, 2):
-                x, z = _below_nyquist(p, i - HALF, limit), _below_nyquist(q, i + 1 - HALF, limit)
-                y0, y1 = fma(a0[i], x, y0), fma(a1[i], x, y1)
-                y0, y1 = fma(a0[i + 1], z, y0), fma(a1[i + 1], z, y1)
+            for h in range(middle, middle + HALF, 2):
+                y0, y1 = fma(a0[h], p, y0), fma(a1[h], p, y1)
+                y0, y1 = fma(a0[h + 1], q, y0), fma(a1[h + 1], q, y1)
                 p = w * q - p
                 q = w * p - q
-    return s, c, y0, y1
+    store(y, 0, fma(load(weights, at0), y0, fma(load(weights, at1), y1, load(y, 0))))
 
 
 @njit
-def _bank_tile(phases, psi, a0, a1, n_plain, n_audible, limits, weights, at0, at1, y):
-    """Y += w0 sum_h a0_h sin + w1 sum_h a1_h sin over one tile; w0, w1 are the weights from at0 and at1 on."""
+def _bank_crossing(phases, psi, row0, row1, by_harmonic, audible, limits, weights, at0, at1, y):
+    """_bank_tile for the harmonics that cross Nyquist inside the interval, masked; row0, row1: amplitudes of harmonics 1, ..."""
+    phase, limit = load(phases, 0), load(limits, 0)
+    y0, y1 = splat(y, 0.0), splat(y, 0.0)
+    for h in range(audible[0] + 1, audible[1] + 1):
+        factor = h if by_harmonic else 1
+        x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
+        y0, y1 = fma(row0[h - 1] * factor, x, y0), fma(row1[h - 1] * factor, x, y1)
+    store(y, 0, fma(load(weights, at0), y0, fma(load(weights, at1), y1, load(y, 0))))
+
+
+@njit(forceinline=True)
+def _add_products(x, h, n_plain, g0, g1, rows0, rows1):
+    """Add the products of g0 and g1 with harmonic h's sines to its rows, or to nobody's beyond n_plain."""
+    row = (h if h <= n_plain else 0) * register_width(rows0)
+    store(rows0, row, dot_fold(g0, x, load_register(rows0, row)))
+    store(rows1, row, dot_fold(g1, x, load_register(rows1, row)))
+
+
+@njit
+def _analysis_tile(phases, psi, g, n_plain, weights, at0, at1, rows0, rows1):
+    """rows0_h += w0 g sin, rows1_h += w1 g sin over one tile, h <= n_plain; else as _bank_tile."""
     phase = load(phases, 0)
-    sin1, cos1 = _sin_cos(phase)
-    wheel = sin1, cos1, _sin_cos(phase * BLOCK)
     shift, sin_psi, cos_psi = psi
-    zero = splat(y, 0.0)
-    state = splat(y, sin_psi), splat(y, cos_psi), zero, zero
-    n_plain_blocks, n_blocks = _blocks(n_plain, n_audible)
-    state = _bank_blocks(0, n_plain_blocks, n_audible, phase, shift, wheel, state, a0, a1, None)
-    if n_plain_blocks < n_blocks:
-        limit = load(limits, 0)
-        state = _bank_blocks(n_plain_blocks, n_blocks, n_audible, phase, shift, wheel, state, a0, a1, limit)
-    store(y, 0, fma(load(weights, at0), state[2], fma(load(weights, at1), state[3], load(y, 0))))
-
-
-@njit(forceinline=True)
-def _keep_pair(p, q, i, j, g0, g1, rows0, rows1, limit):
-    """Products of g0 and g1 with the sines p and q of the harmonics at i and j, one register each, still to be summed."""
-    width = register_width(rows0)
-    x, z = _below_nyquist(p, i - HALF, limit), _below_nyquist(q, j - HALF, limit)
-    store(rows0, i % BLOCK * width, dot_fold(g0, x))
-    store(rows1, i % BLOCK * width, dot_fold(g1, x))
-    store(rows0, j % BLOCK * width, dot_fold(g0, z))
-    store(rows1, j % BLOCK * width, dot_fold(g1, z))
-
-
-@njit(forceinline=True)
-def _add_sums(m, rows, sums):
-    width = register_width(rows)
-    for r in range(0, BLOCK, width):
-        store(sums, BLOCK * m + r, load_register(sums, BLOCK * m + r) + sum_rows(rows, r * width))
-
-
-@njit(forceinline=True)
-def _analysis_blocks(first, last, n_audible, phase, shift, wheel, state, g0, g1, rows0, rows1, l0, l1, limit):
-    """Blocks first..last of the analysis: state is (s, c), wheel what stays the same from block to block."""
-    sin1, cos1, turn = wheel
-    s, c = state
+    sin1, cos1 = _sin_cos(phase)
+    turn = _sin_cos(phase * BLOCK)
     w = cos1 + cos1
-    for m in range(first, last):
-        s, c = _start_block(m, phase, shift, s, c, turn)
-        middle = BLOCK * m + HALF
-        if m > 0:
-            p = s * cos1 - c * sin1
-            q = w * p - s
-            for i in range(middle - 1, middle - 1 - HALF, -2):
-                _keep_pair(p, q, i, i - 1, g0, g1, rows0, rows1, limit)
-                p = w * q - p
-                q = w * p - q
-        if BLOCK * m <= n_audible:
-            p, q = s, s * cos1 + c * sin1
-            for i in range(middle, middle + HALF, 2):
-                _keep_pair(p, q, i, i + 1, g0, g1, rows0, rows1, limit)
-                p = w * q - p
-                q = w * p - q
-        _add_sums(m, rows0, l0)
-        _add_sums(m, rows1, l1)
-    return s, c
-
-
-@njit
-def _analysis_tile(phases, psi, g, n_plain, n_audible, limits, weights, at0, at1, rows0, rows1, l0, l1):
-    """l0_h += sum w0 g sin, l1_h += sum w1 g sin over one tile; harmonics, masks and weights as in _bank_tile."""
-    phase = load(phases, 0)
-    sin1, cos1 = _sin_cos(phase)
-    wheel = sin1, cos1, _sin_cos(phase * BLOCK)
-    shift, sin_psi, cos_psi = psi
-    state = splat(g, sin_psi), splat(g, cos_psi)
+    s, c = splat(g, sin_psi), splat(g, cos_psi)
     g0, g1 = load(weights, at0) * load(g, 0), load(weights, at1) * load(g, 0)
-    n_plain_blocks, n_blocks = _blocks(n_plain, n_audible)
-    state = _analysis_blocks(
-        0, n_plain_blocks, n_audible, phase, shift, wheel, state, g0, g1, rows0, rows1, l0, l1, None
-    )
-    if n_plain_blocks < n_blocks:
-        limit = load(limits, 0)
-        _analysis_blocks(
-            n_plain_blocks, n_blocks, n_audible, phase, shift, wheel, state, g0, g1, rows0, rows1, l0, l1, limit
-        )
+    for m in range((n_plain + HALF) // BLOCK + 1):
+        s, c = _start_block(m, phase, shift, s, c, turn)
+        middle = BLOCK * m
+        if m > 0:
+            p = s * cos1 - c * sin1
+            q = w * p - s
+            for h in range(middle - 1, middle - 1 - HALF, -2):
+                _add_products(p, h, n_plain, g0, g1, rows0, rows1)
+                _add_products(q, h - 1, n_plain, g0, g1, rows0, rows1)
+                p = w * q - p
+                q = w * p - q
+        if middle <= n_plain:
+            p, q = s, s * cos1 + c * sin1
+            for h in range(middle, middle + HALF, 2):
+                _add_products(p, h, n_plain, g0, g1, rows0, rows1)
+                _add_products(q, h + 1, n_plain, g0, g1, rows0, rows1)
+                p = w * q - p
+                q = w * p - q
+
+
+@njit
+def _analysis_crossing(phases, psi, g, audible, limits, weights, at0, at1, rows0, rows1):
+    """_analysis_tile for the harmonics that cross Nyquist inside the interval, masked."""
+    phase, limit = load(phases, 0), load(limits, 0)
+    g0, g1 = load(weights, at0) * load(g, 0), load(weights, at1) * load(g, 0)
+    for h in range(audible[0] + 1, audible[1] + 1):
+        x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
+        _add_products(x, h, h, g0, g1, rows0, rows1)
 
 
 # --------------------------------------------------------------------------------------------- intervals, tile by tile
@@ -257,17 +230,17 @@ def _fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, p
 
 
 @njit
-def _stage(row, n_audible, by_harmonic, out):
-    """One frame's amplitudes at their harmonics' indices, times the harmonic's number if asked, zeros around them."""
-    out[HALF] = 0
+def _stage(row, n_plain, by_harmonic, out):
+    """One frame's amplitudes, times the harmonic's number if asked; zeros up to the end of the last half block."""
+    out[0] = 0
     if by_harmonic:
-        for k in range(n_audible):
-            out[HALF + 1 + k] = row[k] * (k + 1)
+        for k in range(n_plain):
+            out[k + 1] = row[k] * (k + 1)
     else:
-        for k in range(n_audible):
-            out[HALF + 1 + k] = row[k]
-    for i in range(HALF + 1 + n_audible, BLOCK * (n_audible // BLOCK + 2)):
-        out[i] = 0
+        for k in range(n_plain):
+            out[k + 1] = row[k]
+    for h in range(n_plain + 1, BLOCK * ((n_plain + HALF) // BLOCK) + HALF):
+        out[h] = 0
 
 
 # ----------------------------------------------------------------------------- rows: what one call of a thread computes
@@ -280,20 +253,21 @@ def _bank_of_tile(f0, phases, amplitudes, weights, envelope, timeline, psi, by_h
     tap_offset, drop = envelope
     n_frames, n_harmonics = amplitudes.shape[1:]
     sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
-    _fill_tile(
-        sweep, phases[b, i], i, lo + start, lo, audible, timeline, drop, y.size, pointer(tile, 0), pointer(limits, 0)
-    )
+    q, y_, limit, w = pointer(tile, 0), pointer(y, 0), pointer(limits, 0), pointer(weights, 0)
+    _fill_tile(sweep, phases[b, i], i, lo + start, lo, audible, timeline, drop, y.size, q, limit)
     store(y, 0, splat(y, (sweep[0] + sweep[1]) * 0.0))
     width = weights.shape[1]
     at = (lo + start) % (width - y.size)
     for t in range(0, weights.shape[0], 2):
-        for j, a in ((t, a0), (t + 1, a1)):
-            frame = b * n_frames + frame_of(timeline[2] + i + tap_offset + j, n_frames)
-            _stage(pointer(amplitudes, frame * n_harmonics), audible[1], by_harmonic, pointer(a, 0))
-        _bank_tile(
-            pointer(tile, 0), psi, pointer(a0, 0), pointer(a1, 0), *audible, pointer(limits, 0),
-            pointer(weights, 0), t * width + at, (t + 1) * width + at, pointer(y, 0),
-        )  # fmt: skip
+        frame = timeline[2] + i + tap_offset + t
+        row0 = pointer(amplitudes, (b * n_frames + frame_of(frame, n_frames)) * n_harmonics)
+        row1 = pointer(amplitudes, (b * n_frames + frame_of(frame + 1, n_frames)) * n_harmonics)
+        at0, at1 = t * width + at, (t + 1) * width + at
+        _stage(row0, audible[0], by_harmonic, pointer(a0, 0))
+        _stage(row1, audible[0], by_harmonic, pointer(a1, 0))
+        _bank_tile(q, psi, pointer(a0, 0), pointer(a1, 0), audible[0], w, at0, at1, y_)
+        if audible[0] < audible[1]:
+            _bank_crossing(q, psi, row0, row1, by_harmonic, audible, limit, w, at0, at1, y_)
     return min(y.size, hi - lo - start), lo + start
 
 
@@ -335,63 +309,82 @@ def _moment_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scrat
 
 
 @njit(forceinline=True)
-def _analysis_of_interval(f0, phases, g, weights, t, drop, timeline, psi, n_frames, n_harmonics, b, i, scratch):
-    """scratch's l0, l1: inner products of interval i's samples with its harmonics, weighted by taps t and t + 1.
+def _analysis_of_interval(f0, phases, g, weights, t, drop, timeline, psi, n_frames, n_harmonics, b, i, rows0, rows1, scratch):
+    """Add interval i's products with its harmonics, weighted by taps t and t + 1, to rows0 and rows1.
 
-    Returns how many harmonics are audible; beyond them l0 and l1 hold nothing.
+    Returns how many harmonics are audible somewhere in it. NaN where f0 is not finite.
     """
-    tile, y, limits, l0, l1, rows0, rows1 = scratch
+    tile, y, limits = scratch
     sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
     not_finite = (sweep[0] + sweep[1]) * 0.0
-    for h in range(l0.size):
-        l0[h] = not_finite
-        l1[h] = not_finite
     width = weights.shape[1]
+    q, y_, limit, w = pointer(tile, 0), pointer(y, 0), pointer(limits, 0), pointer(weights, 0)
     for start in range(0, hi - lo, y.size):
         sample = lo + start
-        _fill_tile(
-            sweep, phases[b, i], i, sample, lo, audible, timeline, drop, y.size, pointer(tile, 0), pointer(limits, 0)
-        )
+        _fill_tile(sweep, phases[b, i], i, sample, lo, audible, timeline, drop, y.size, q, limit)
         n = min(y.size, hi - sample)
         for l in range(n):
-            y[l] = g[b, sample + l]
+            y[l] = g[b, sample + l] + not_finite
         for l in range(n, y.size):
             y[l] = 0
-        at = sample % (width - y.size)
-        _analysis_tile(
-            pointer(tile, 0), psi, pointer(y, 0), *audible, pointer(limits, 0), pointer(weights, 0),
-            t * width + at, (t + 1) * width + at, pointer(rows0, 0), pointer(rows1, 0), pointer(l0, 0), pointer(l1, 0),
-        )  # fmt: skip
+        at0 = t * width + sample % (width - y.size)
+        _analysis_tile(q, psi, y_, audible[0], w, at0, at0 + width, rows0, rows1)
+        if audible[0] < audible[1]:
+            _analysis_crossing(q, psi, y_, audible, limit, w, at0, at0 + width, rows0, rows1)
     return audible[1]
+
+
+@njit
+def _sum_frame(rows, n_audible, out):
+    """Add the sums of rows 1..n_audible to out and clear them."""
+    width = register_width(rows)
+    for h in range(0, n_audible + 1, width):
+        sums = sum_rows(rows, h * width)
+        for r in range(max(1 - h, 0), min(width, n_audible + 1 - h)):
+            out[h + r - 1] += lane(sums, r)
+    for i in range((n_audible + 1) * width):
+        rows[i] = 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out, first, last):
     """Inner products for the frames first <= b * n_frames + j < last.
 
-    A frame's owner visits every interval that touches it. Intervals on the border of two owners are computed twice
-    (1 of 64): cheaper than handing partial sums over, and the order of additions is the same for any split.
+    Rows of the frames that an interval touches go around in a ring: interval i adds tap t's products to the rows of
+    frame i + t, after which frame i is done. A frame's owner visits every interval that touches it; those on the border
+    of two owners are visited twice (1 of 64), cheaper than handing rows over, and the order of additions stays the same.
     """
-    _, n_intervals, first_frame, _, _ = timeline
+    n_intervals, first_frame = timeline[1:3]
     tap_offset, drop = envelope
     n_frames, n_harmonics = out.shape[1:]
-    l0, l1 = scratch[3], scratch[4]
+    rows = scratch[3]
     n_taps = weights.shape[0]
+    size = rows.size // n_taps
+    filled = np.zeros(n_taps, np.int64)
     for b in range(first // n_frames, -(-last // n_frames)):
         j_lo, j_hi = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
         out[b, j_lo:j_hi] = 0
+        rows[:] = 0
+        filled[:] = 0
         i_lo = 0 if j_lo == 0 else max(0, j_lo - first_frame - tap_offset - n_taps + 1)
         i_hi = n_intervals if j_hi == n_frames else min(n_intervals, j_hi - first_frame - tap_offset)
-        for i in range(i_lo, i_hi):
+        for i in range(i_lo, i_hi + n_taps - 1):
             for t in range(0, n_taps, 2):
-                n_audible = _analysis_of_interval(
-                    f0, phases, g, weights, t, drop, timeline, psi, n_frames, n_harmonics, b, i, scratch
-                )
-                for j, l in ((t, l0), (t + 1, l1)):
-                    owner = frame_of(first_frame + i + tap_offset + j, n_frames)
-                    if j_lo <= owner < j_hi:
-                        for k in range(n_audible):
-                            out[b, owner, k] += l[HALF + 1 + k]
+                ring0, ring1 = (i + t) % n_taps, (i + t + 1) % n_taps
+                if i < i_hi:
+                    n_audible = _analysis_of_interval(
+                        f0, phases, g, weights, t, drop, timeline, psi, n_frames, n_harmonics, b, i,
+                        pointer(rows, ring0 * size), pointer(rows, ring1 * size), scratch[:3],
+                    )  # fmt: skip
+                    filled[ring0], filled[ring1] = max(filled[ring0], n_audible), max(filled[ring1], n_audible)
+            done = i % n_taps
+            frame = frame_of(first_frame + i + tap_offset, n_frames)
+            if j_lo <= frame < j_hi:
+                out_row = pointer(out, (b * n_frames + frame) * n_harmonics)
+                _sum_frame(pointer(rows, done * size), filled[done], out_row)
+            else:
+                rows[done * size : (done + 1) * size] = 0
+            filled[done] = 0
 
 
 class Bank:
@@ -427,12 +420,12 @@ class Bank:
     def render(self, amplitudes, out) -> None:
         """out [batch, samples] = the bank's audio for amplitudes [batch, frames, harmonics]."""
         harmonics = self._harmonics(amplitudes.shape[2])
-        self._run(_bank_rows, self._n_intervals, self.quarter_turns, amplitudes, (harmonics,) * 2, out)
+        self._run(_bank_rows, self._n_intervals, amplitudes.shape[2], self.quarter_turns, amplitudes, (harmonics,) * 2, out)
 
     def analyse(self, g, out) -> None:
         """out [batch, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""
-        buffers = (self._harmonics(out.shape[2]),) * 2 + (BLOCK * self.lanes,) * 2
-        self._run(_analysis_rows, out.shape[1], self.quarter_turns, g, buffers, out)
+        rows = self._harmonics(out.shape[2]) * len(self.weights) * width_of(from_dtype(self.f0.dtype))
+        self._run(_analysis_rows, *out.shape[1:], self.quarter_turns, g, (rows,), out)
 
     def phase_gradient(self, g, amplitudes, final_cotangent, d_f0, d_initial) -> None:
         """d_f0 [batch, frames], d_initial [batch] = the adjoint of `render` in f0 and the initial phase.
@@ -442,8 +435,9 @@ class Bank:
         moments = np.empty((g.shape[0], self._n_intervals, 3))
         harmonics = self._harmonics(amplitudes.shape[2])
         self._run(
-            _moment_rows, self._n_intervals, self.quarter_turns + 1, amplitudes, (harmonics,) * 2, g, moments
-        )
+            _moment_rows, self._n_intervals, amplitudes.shape[2], self.quarter_turns + 1,
+            amplitudes, (harmonics,) * 2, g, moments,
+        )  # fmt: skip
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
 
     @property
@@ -455,11 +449,11 @@ class Bank:
         """Elements of a buffer of harmonics."""
         return BLOCK * (n_harmonics // BLOCK + 2)
 
-    def _run(self, kernel, rows_per_item, quarter_turns, signal, buffers, *results) -> None:
+    def _run(self, kernel, rows_per_item, n_harmonics, quarter_turns, signal, buffers, *results) -> None:
         """Call `kernel` for all rows of the batch, in chunks of about WORK_PER_CHUNK harmonic-samples."""
         n_rows = self.f0.shape[0] * rows_per_item
         n_samples, n_intervals = self.timeline[:2]
-        work = self.f0.shape[0] * n_samples * buffers[0]
+        work = self.f0.shape[0] * n_samples * n_harmonics
         n_chunks = min(max(1, work // WORK_PER_CHUNK), max(1, n_rows // ROWS_PER_CHUNK))
         borders = [n_rows * chunk // n_chunks for chunk in range(n_chunks + 1)]
         fixed = (self.f0, self.phases, signal, self.weights, self.envelope, self.timeline, self._psi(quarter_turns))

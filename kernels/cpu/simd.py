@@ -15,7 +15,8 @@ with AVX-512, eight with AVX2.
     + - * and fma(a, b, c)  lane by lane; a scalar stands for its splat; a*b +- c is contracted to one instruction
     select_ge(a, b, x, y)   lane by lane: x where a >= b, else y
     to_float(v)             integers as floating-point numbers
-    dot_fold(a, b)          the registers of a*b added up: what is left fits one register
+    dot_fold(a, b, c)       c + the registers of a*b, added up: one register
+    lane(v, l)              one lane, a scalar
     load_register(array, i) one register of lanes: array[i : i + WIDTH]
     sum_rows(array, i)      the sums of WIDTH rows of WIDTH lanes each (a transposing sum)
     lane_count(array), register_width(array)    LANES and WIDTH of array's element type, as constants
@@ -257,17 +258,27 @@ def _registers(builder, value, width: int):
 
 
 @intrinsic
-def dot_fold(typingctx, a, b):
-    """One register of partial sums: the registers of a*b, added by a chain of multiply-adds."""
+def dot_fold(typingctx, a, b, c):
+    """One register of partial sums: c + the registers of a*b, added by a chain of multiply-adds."""
     width = width_of(a.element)
 
     def codegen(context, builder, signature, args):
-        total = None
+        total = args[2]
         for x, y in zip(_registers(builder, args[0], width), _registers(builder, args[1], width), strict=True):
-            total = builder.fmul(x, y) if total is None else _fma(builder, x, y, total)
+            total = _fma(builder, x, y, total)
         return total
 
-    return Vector(a.element, width)(a, b), codegen
+    return c(a, b, c), codegen
+
+
+@intrinsic
+def lane(typingctx, vector, index):
+    """One lane of a vector, as a scalar."""
+
+    def codegen(context, builder, signature, args):
+        return builder.extract_element(args[0], args[1])
+
+    return vector.element(vector, index), codegen
 
 
 @intrinsic
