@@ -46,7 +46,7 @@ def test_a_run_is_never_overwritten_silently(tmp_path):
 
 
 def test_there_must_be_something_to_resume_or_to_load(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no run in .* to resume"):
+    with pytest.raises(FileNotFoundError, match=r"no run in .* to resume"):
         open_run(tmp_path, resume=True)
     with pytest.raises(FileNotFoundError, match="no trained instrument"):
         load_checkpoint(tmp_path)

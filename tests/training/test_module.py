@@ -73,7 +73,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, d
 
 
 def test_adam_its_decay_and_clipping_are_magentas(tmp_path, data):
-    module, trainer = fit(tmp_path / "run", data, 4, learning_rate=2e-3)
+    _, trainer = fit(tmp_path / "run", data, 4, learning_rate=2e-3)
     optimizer = trainer.optimizers[0]
     assert isinstance(optimizer, torch.optim.Adam)
     assert optimizer.param_groups[0]["eps"] == 1e-7
@@ -95,7 +95,7 @@ def test_rates_of_model_and_data_must_agree(tmp_path, data):
 
 
 def test_a_loss_that_is_not_finite_stops_training(tmp_path, data):
-    with pytest.raises(RuntimeError, match="the loss is nan at step 1: resume .* with a lower learning_rate"):
+    with pytest.raises(RuntimeError, match=r"the loss is nan at step 1: resume .* with a lower learning_rate"):
         fit(tmp_path / "run", data, 8, spoil=Spoil(weights_at=1))
 
 

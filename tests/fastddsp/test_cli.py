@@ -1,0 +1,155 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from fastddsp import __version__
+from fastddsp.cli import COMMANDS, main
+from fastddsp.training.checkpoint import CONFIG, LAST, load_checkpoint
+from fastddsp.training.dataset import read_manifest
+from tests.training.models import SIZES, two_tones
+from tests.training.sounds import write_tone
+
+TINY = [f"--model.config.{name}={json.dumps(value)}" for name, value in SIZES.items()]
+QUICK = ["--preset", "tiny", "--data.batch_size", "2", "--data.hop-seconds", "0.2", "--trainer.accelerator=cpu", *TINY]
+SHORT = [*QUICK, "--trainer.max_steps=4", "--checkpoint_every=2", "--trainer.enable_progress_bar=false"]
+
+
+def fastddsp(*arguments, **options):
+    """The command line in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "fastddsp.cli", *map(str, arguments)], env=environment, **options)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return str(two_tones(tmp_path_factory.mktemp("tones")))
+
+
+def test_help_comes_at_once():
+    code = "import sys; from fastddsp.cli import main; main(['--help']); print(*sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    text, _, modules = printed.rstrip().rpartition("\n")
+    assert all(f"  {name} " in text for name in COMMANDS)
+    assert not {"torch", "numpy", "lightning", "jsonargparse"} & set(modules.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_tells_its_options(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: fastddsp {command}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bogus"], "there is no command 'bogus'; there are prepare, "),
+        (["prepare"], "arguments are required"),
+        (["prepare", "absent.wav", "--out", "data"], "no such file or folder: absent.wav"),
+        (["prepare", "absent.wav", "--out", "data", "--fmin", "low"], "fmin"),
+        (["prepare", "absent.wav", "--out", "data", "--bogus", "1"], "unrecognized arguments: --bogus"),
+        (["train", "--data", "absent", "--out", "run"], "absent is not a complete data set"),
+        (["train", "--data", "absent", "--out", "run", "--preset", "bogus"], "no preset and no file 'bogus'"),
+        (["train", "--data", "absent", "--out", "run", "--model.config.n_harmonics", "many"], "n_harmonics"),
+        (["train", "--out", "absent", "--resume"], "no run in absent to resume"),
+        (["resynthesize", "absent", "absent.wav", "--out", "a.wav"], "no trained instrument in absent"),
+        (["resynthesize", "absent", "absent.wav", "--out", "a.txt"], "must end in the name of a sound format"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    line = capsys.readouterr().err
+    assert message in line
+    assert line.startswith("fastddsp")
+    assert line.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_where_an_error_was_raised(monkeypatch):
+    monkeypatch.setenv("FASTDDSP_DEBUG", "1")
+    with pytest.raises(FileNotFoundError):
+        main(["resynthesize", "absent", "absent.wav", "--out", "a.wav"])
+
+
+def test_from_recordings_to_a_tune_on_the_new_instrument(tmp_path, capsys):
+    for f0 in (300.0, 400.0):
+        write_tone(tmp_path / "tones" / f"{f0:g}.wav", f0, 1.0, 44100)
+    (tmp_path / "tones" / "broken.wav").write_bytes(b"")
+    paths = {name: str(tmp_path / name) for name in ("tones", "data", "run", "out.wav")}
+    assert main(["prepare", paths["tones"], "--out", paths["data"], "--fmin", "100"]) == 0
+    assert "2 recordings, 0.0 minutes; 0 were already there, 1 skipped" in capsys.readouterr().out
+    assert read_manifest(paths["data"])[0].fmin == 100.0
+
+    assert main(["train", "--data", paths["data"], "--out", paths["run"], *SHORT]) == 0
+    assert load_checkpoint(paths["run"])["global_step"] == 4
+    assert list((tmp_path / "run" / "logs").glob("events*"))
+
+    tune = str(write_tone(tmp_path / "tune.wav", 350.0, 0.5))
+    options = ["--pitch-shift", "-12", "--loudness-shift=-3", "--n-harmonics", "3", "--sample-rate", "24000"]
+    assert main(["resynthesize", paths["run"], tune, "--out", paths["out.wav"], *options]) == 0
+    assert os.path.getsize(paths["out.wav"]) == 44 + 2 * 12000
+
+
+def test_settings_come_from_the_command_line_before_a_file_before_the_preset(data, tmp_path):
+    settings = {"model": {"config": {"n_harmonics": 7, "n_noise_bands": 9}, "learning_rate": 0.002}}
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(settings))
+    arguments = [option for option in SHORT if "n_noise_bands" not in option and "n_harmonics" not in option]
+    arguments += ["--config", str(tmp_path / "my.yaml"), "--model.config.n_harmonics=3"]
+    assert main(["train", "--data", data, "--out", str(tmp_path / "run"), *arguments]) == 0
+    kept = yaml.safe_load((tmp_path / "run" / CONFIG).read_text())
+    assert kept["model"]["config"]["n_harmonics"] == 3
+    assert kept["model"]["config"]["n_noise_bands"] == 9
+    assert kept["model"]["config"]["frame_rate"] == 250
+    assert kept["model"]["learning_rate"] == 0.002
+    assert kept["trainer"]["gradient_clip_val"] == 3.0
+    assert load_checkpoint(tmp_path / "run")["config"]["n_harmonics"] == 3
+
+
+def test_a_run_is_not_overwritten_but_resumed_with_its_own_settings(data, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert main(["train", "--data", data, "--out", run, *SHORT]) == 0
+    assert main(["train", "--data", data, "--out", run, *SHORT]) == 2
+    assert "is not empty: resume the run in it" in capsys.readouterr().err
+    assert main(["train", "--out", run, "--resume", "--trainer.max_steps", "6"]) == 0
+    assert "resuming" in capsys.readouterr().err
+    checkpoint = load_checkpoint(run)
+    assert checkpoint["global_step"] == 6
+    assert checkpoint["config"]["n_harmonics"] == SIZES["n_harmonics"]
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(data, tmp_path):
+    run = tmp_path / "run"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    steps = ["--trainer.max_steps=1000000", "--checkpoint_every=5"]
+    process = fastddsp("train", "--data", data, "--out", run, *QUICK, *steps, **quiet)
+    deadline = time.monotonic() + 120
+    while not (run / LAST).exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.3)  # into the middle of steps and of checkpoints being written
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed_at = load_checkpoint(run)["global_step"]
+    assert killed_at % 5 == 0
+
+    resumed = fastddsp(
+        "train", "--out", run, "--resume", f"--trainer.max_steps={killed_at + 7}", stderr=subprocess.PIPE, text=True
+    )
+    _, said = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, said
+    assert f"from step {killed_at}" in said
+    assert load_checkpoint(run)["global_step"] == killed_at + 7
+    assert not list(run.glob("*partial*"))
