@@ -43,7 +43,10 @@ def band_power(audio, sample_rate, low, high):
 @pytest.mark.parametrize("reverb_length", [0, 400])
 def test_playing_is_the_models_own_output(reverb_length):
     violin = instrument(noise=True, reverb_length=reverb_length)
-    features = {name: torch.tensor(x, dtype=torch.float32)[None] for name, x in zip(("f0_hz", "loudness_db"), CURVES)}
+    features = {
+        name: torch.tensor(x, dtype=torch.float32)[None]
+        for name, x in zip(("f0_hz", "loudness_db"), CURVES, strict=True)
+    }
     expected = violin.model(features, n_samples=64 * FRAMES, seed=5)["audio_synth"][0].detach().numpy()
     np.testing.assert_allclose(play(violin, *CURVES, seed=5), expected, atol=1e-6)
 
