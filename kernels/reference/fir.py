@@ -1,0 +1,64 @@
+"""Specification of the frequency-sampled filter and its gradients, in float64, one batch item at a time.
+
+    r[m] = 1/n (X_0 / 2 + sum_{0<k<n} X_k cos(pi k m / n) + X_n / 2 cos(pi m)),   n + 1 magnitudes X
+    h[l] = w[l] r[|m(l)|]
+    y[p] = sum_t sum_{n in frame t} x[n] h_t[p + delay - n]
+
+The adjoint. With the cotangent g(p) of y(p), and g = 0 outside the audio that was kept:
+
+    dL/dx[n]   = sum_l h_t[l] g[n + l - delay],            t: the frame of n
+    dL/dh_t[l] = sum_{n in frame t} x[n] g[n + l - delay]
+    dL/dX_t[k] = 1/n sum_l w[l] cos(pi k m(l) / n) dL/dh_t[l],   half of it for k = 0 and k = n
+
+Windows, delay and frames are in fastddsp.kernels.fir.
+"""
+
+import numpy as np
+
+from fastddsp.kernels import fir
+
+
+def design_matrix(n_bands: int, window_size: int) -> np.ndarray:
+    """[n_bands, n_taps]: the impulse response of each magnitude alone."""
+    n = n_bands - 1
+    first_lag, window = fir.taps(2 * n, window_size)
+    matrix = np.zeros((n_bands, len(window)))
+    for k in range(n_bands):
+        share = 0.5 if k in (0, n) else 1.0
+        for l, weight in enumerate(window):
+            matrix[k, l] = share / n * np.cos(np.pi * k * (first_lag + l) / n) * weight
+    return matrix
+
+
+def _frames(audio_size: int, n_frames: int):
+    borders = fir.frame_borders(audio_size, n_frames)
+    for t in range(n_frames):
+        yield t, range(borders[t], borders[t + 1])
+
+
+def filter_audio(audio, magnitudes, window_size: int, n_out: int) -> np.ndarray:
+    """[n_samples], [frames, bands] -> the first n_out samples after the delay."""
+    h = magnitudes @ design_matrix(magnitudes.shape[1], window_size)
+    delay = fir.delay(h.shape[1])
+    y = np.zeros(n_out)
+    for t, frame in _frames(len(audio), len(h)):
+        for n in frame:
+            for l in range(h.shape[1]):
+                if 0 <= n + l - delay < n_out:
+                    y[n + l - delay] += audio[n] * h[t, l]
+    return y
+
+
+def gradients(g, audio, magnitudes, window_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients in the audio and in the magnitudes of sum(g * filter_audio(audio, magnitudes, ...))."""
+    matrix = design_matrix(magnitudes.shape[1], window_size)
+    h = magnitudes @ matrix
+    delay = fir.delay(h.shape[1])
+    d_audio, d_h = np.zeros(len(audio)), np.zeros_like(h)
+    for t, frame in _frames(len(audio), len(h)):
+        for n in frame:
+            for l in range(h.shape[1]):
+                if 0 <= n + l - delay < len(g):
+                    d_audio[n] += h[t, l] * g[n + l - delay]
+                    d_h[t, l] += audio[n] * g[n + l - delay]
+    return d_audio, d_h @ matrix.T
