@@ -16,6 +16,7 @@ __all__ = ["DAGLayer", "nested_lookup"]
 
 Node = Sequence[Any]
 DAG = Sequence[Node]
+RESERVED = ("inputs", "out")
 
 
 def nested_lookup(key: str, nested: Mapping[str, Any], delimiter: str = "/") -> Any:
@@ -56,6 +57,8 @@ class DAGLayer(nn.Module):
 
     def __init__(self, dag: DAG, **modules: nn.Module):
         super().__init__()
+        if not dag:
+            raise ValueError("dag must have at least one node")
         self.dag = []
         for node in dag:
             if len(node) not in (2, 3):
@@ -67,12 +70,14 @@ class DAGLayer(nn.Module):
                 name = getattr(module, "name", None)
                 if not isinstance(name, str):
                     raise ValueError(f"a {type(module).__name__} in a dag must have a name, or be given by keyword")
+                if modules.get(name, module) is not module:
+                    raise ValueError(f"a dag must not have two modules called {name!r}: give one of them another name")
                 modules[name] = module
                 module = name
             self.dag.append((module, *(tuple(names) for names in keys)))
         for name, module in modules.items():
-            if hasattr(type(self), name) or hasattr(self, name):
-                raise ValueError(f"a module of a dag must not be called {name!r}: torch uses that name")
+            if name in RESERVED or hasattr(type(self), name) or hasattr(self, name):
+                raise ValueError(f"a module of a dag must not be called {name!r}: that name is taken")
             self.add_module(name, module)
         self.module_names = list(modules)
         if unknown := {node[0] for node in self.dag} - set(modules):

@@ -91,6 +91,11 @@ class ProcessorGroup(DAGLayer):
         """The processors in the order in which they were added."""
         return [getattr(self, name) for name in self.processor_names]
 
+    @property
+    def options(self) -> frozenset[str]:
+        """Names of the settings that may be given per call: those of all processors."""
+        return frozenset().union(*(getattr(processor, "options", ()) for processor in self.processors))
+
     def forward(self, inputs: Mapping[str, Any], return_outputs_dict: bool = False, **options: Any) -> Any:
         """Signal of a dictionary of inputs.
 
@@ -111,9 +116,8 @@ class ProcessorGroup(DAGLayer):
 
     def get_controls(self, inputs: Mapping[str, Any], **options: Any) -> dict[str, Any]:
         """Runs the graph; returns the nested dictionary of all outputs, "out" being those of the last processor."""
-        known = frozenset().union(*(getattr(processor, "options", ()) for processor in self.processors))
-        if unknown := options.keys() - known:
-            raise TypeError(f"no processor takes {sorted(unknown)}; {self.processor_names} take {sorted(known)}")
+        if unknown := options.keys() - self.options:
+            raise TypeError(f"no processor takes {sorted(unknown)}; {self.processor_names} take {sorted(self.options)}")
         return self.run_dag(inputs, **options)
 
     def get_signal(self, outputs: Mapping[str, Any]) -> torch.Tensor:

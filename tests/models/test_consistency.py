@@ -17,8 +17,8 @@ def test_losses_of_controls_agree_with_the_reference(case):
     if isinstance(function, type):
         function = function(**case.meta.get("init", {}))
         function = getattr(function, method[0]) if method else function
-    # Softmin weighs gradients that cancel: what is left of candidates' gradients is 1e-2 of their terms.
-    compare.check(case, function, grad_rtol=1e-4 if name == "TWMLoss" else None)
+    # From float64 gradients of the two-way mismatch the reference is off by 2.7e-5, and this by 1.9e-5.
+    compare.check(case, function, grad_rtol=5e-5 if name == "TWMLoss" else None)
 
 
 def test_wasserstein_distance_agrees_with_scipy():
