@@ -386,7 +386,9 @@ def harmonic_synthesis(
     Source: Engel et al., DDSP, ICLR 2020; magenta/ddsp `core.harmonic_synthesis`.
     """
     if harmonic_shifts is not None:
-        raise NotImplementedError("harmonic_shifts must be None: partials with frequencies of their own are not there yet")
+        raise NotImplementedError(
+            "harmonic_shifts must be None: partials with frequencies of their own are not there yet"
+        )
     frequencies, amplitudes, harmonic_distribution = checks.computed_in_float32(
         frequencies, amplitudes, harmonic_distribution
     )

@@ -79,7 +79,9 @@ def envelope_weights(method: str, timeline: Timeline, dtype: str, padding: int =
 
     Returns [n_taps, period + padding], n_taps = 2, or 4 for cubic. The array is shared: do not write to it.
     """
-    fraction = (np.arange(timeline.period) * timeline.n_intervals % max(timeline.n_samples, 1)) / max(timeline.n_samples, 1)
+    fraction = (np.arange(timeline.period) * timeline.n_intervals % max(timeline.n_samples, 1)) / max(
+        timeline.n_samples, 1
+    )
     weights = np.zeros((len(_WEIGHTS[method](np.zeros(1))), timeline.period + padding), dtype)
     weights[:, : timeline.period] = _WEIGHTS[method](fraction)
     weights.setflags(write=False)

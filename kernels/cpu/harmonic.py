@@ -40,7 +40,7 @@ from fastddsp.kernels.cpu.phase import (
 from fastddsp.kernels.cpu.simd import (
     dot_fold,
     fma,
-    lane,
+    lane_count,
     lanes_of,
     load,
     load_register,
@@ -103,10 +103,10 @@ def _start_block(m, phase, shift, s, c, turn):
 
 
 @njit
-def _bank_tile(phases, psi, a0, a1, n_plain, weights, at0, at1, y):
+def _bank_tile(phases, psi, a0, a1, n_plain, w0, w1, y):
     """y += w0 sum_h a0_h sin + w1 sum_h a1_h sin over one tile, h <= n_plain.
 
-    w0, w1: weights from at0 and at1 on; a0, a1: padded with zeros to the end of the last half block.
+    w0, w1: the samples' weights; a0, a1: padded with zeros to the end of the last half block.
     """
     phase = load(phases, 0)
     shift, sin_psi, cos_psi = psi
@@ -133,11 +133,11 @@ def _bank_tile(phases, psi, a0, a1, n_plain, weights, at0, at1, y):
                 y0, y1 = fma(a0[h + 1], q, y0), fma(a1[h + 1], q, y1)
                 p = w * q - p
                 q = w * p - q
-    store(y, 0, fma(load(weights, at0), y0, fma(load(weights, at1), y1, load(y, 0))))
+    store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
 
 
 @njit
-def _bank_crossing(phases, psi, row0, row1, by_harmonic, audible, limits, weights, at0, at1, y):
+def _bank_crossing(phases, psi, row0, row1, by_harmonic, audible, limits, w0, w1, y):
     """_bank_tile for the harmonics that cross Nyquist inside the interval, masked; row0, row1: amplitudes of harmonics 1, ..."""
     phase, limit = load(phases, 0), load(limits, 0)
     y0, y1 = splat(y, 0.0), splat(y, 0.0)
@@ -145,7 +145,7 @@ def _bank_crossing(phases, psi, row0, row1, by_harmonic, audible, limits, weight
         factor = h if by_harmonic else 1
         x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
         y0, y1 = fma(row0[h - 1] * factor, x, y0), fma(row1[h - 1] * factor, x, y1)
-    store(y, 0, fma(load(weights, at0), y0, fma(load(weights, at1), y1, load(y, 0))))
+    store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
 
 
 @njit(forceinline=True)
@@ -157,7 +157,7 @@ def _add_products(x, h, n_plain, g0, g1, rows0, rows1):
 
 
 @njit
-def _analysis_tile(phases, psi, g, n_plain, weights, at0, at1, rows0, rows1):
+def _analysis_tile(phases, psi, g, n_plain, w0, w1, rows0, rows1):
     """rows0_h += w0 g sin, rows1_h += w1 g sin over one tile, h <= n_plain; else as _bank_tile."""
     phase = load(phases, 0)
     shift, sin_psi, cos_psi = psi
@@ -165,7 +165,7 @@ def _analysis_tile(phases, psi, g, n_plain, weights, at0, at1, rows0, rows1):
     turn = _sin_cos(phase * BLOCK)
     w = cos1 + cos1
     s, c = splat(g, sin_psi), splat(g, cos_psi)
-    g0, g1 = load(weights, at0) * load(g, 0), load(weights, at1) * load(g, 0)
+    g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)
     for m in range((n_plain + HALF) // BLOCK + 1):
         s, c = _start_block(m, phase, shift, s, c, turn)
         middle = BLOCK * m
@@ -187,10 +187,10 @@ def _analysis_tile(phases, psi, g, n_plain, weights, at0, at1, rows0, rows1):
 
 
 @njit
-def _analysis_crossing(phases, psi, g, audible, limits, weights, at0, at1, rows0, rows1):
+def _analysis_crossing(phases, psi, g, audible, limits, w0, w1, rows0, rows1):
     """_analysis_tile for the harmonics that cross Nyquist inside the interval, masked."""
     phase, limit = load(phases, 0), load(limits, 0)
-    g0, g1 = load(weights, at0) * load(g, 0), load(weights, at1) * load(g, 0)
+    g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)
     for h in range(audible[0] + 1, audible[1] + 1):
         x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
         _add_products(x, h, h, g0, g1, rows0, rows1)
@@ -247,43 +247,50 @@ def _stage(row, n_plain, by_harmonic, out):
 
 
 @njit(forceinline=True)
-def _bank_of_tile(f0, phases, amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, scratch):
-    """scratch's y: the samples of interval i from its `start` on. NaN where f0 is not finite. Returns how many, where."""
-    tile, y, limits, a0, a1 = scratch
+def _bank_of_tile(f0, phase, amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, buffers):
+    """Buffer y: the samples of interval i from its `start` on. NaN where f0 is not finite. Returns how many, and where."""
+    q, y, limits, a0, a1 = buffers
     tap_offset, drop = envelope
     n_frames, n_harmonics = amplitudes.shape[1:]
+    lanes, width = lane_count(y), weights.shape[1]
     sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
-    q, y_, limit, w = pointer(tile, 0), pointer(y, 0), pointer(limits, 0), pointer(weights, 0)
-    _fill_tile(sweep, phases[b, i], i, lo + start, lo, audible, timeline, drop, y.size, q, limit)
+    _fill_tile(sweep, phase, i, lo + start, lo, audible, timeline, drop, lanes, q, limits)
     store(y, 0, splat(y, (sweep[0] + sweep[1]) * 0.0))
-    width = weights.shape[1]
-    at = (lo + start) % (width - y.size)
+    at = (lo + start) % (width - lanes)
     for t in range(0, weights.shape[0], 2):
         frame = timeline[2] + i + tap_offset + t
         row0 = pointer(amplitudes, (b * n_frames + frame_of(frame, n_frames)) * n_harmonics)
         row1 = pointer(amplitudes, (b * n_frames + frame_of(frame + 1, n_frames)) * n_harmonics)
-        at0, at1 = t * width + at, (t + 1) * width + at
-        _stage(row0, audible[0], by_harmonic, pointer(a0, 0))
-        _stage(row1, audible[0], by_harmonic, pointer(a1, 0))
-        _bank_tile(q, psi, pointer(a0, 0), pointer(a1, 0), audible[0], w, at0, at1, y_)
+        w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
+        _stage(row0, audible[0], by_harmonic, a0)
+        _stage(row1, audible[0], by_harmonic, a1)
+        _bank_tile(q, psi, a0, a1, audible[0], w0, w1, y)
         if audible[0] < audible[1]:
-            _bank_crossing(q, psi, row0, row1, by_harmonic, audible, limit, w, at0, at1, y_)
-    return min(y.size, hi - lo - start), lo + start
+            _bank_crossing(q, psi, row0, row1, by_harmonic, audible, limits, w0, w1, y)
+    return min(lanes, hi - lo - start), lo + start
+
+
+@njit(forceinline=True)
+def _pointers(scratch):
+    """Pointers into the five buffers of a bank."""
+    tile, y, limits, a0, a1 = scratch
+    return pointer(tile, 0), pointer(y, 0), pointer(limits, 0), pointer(a0, 0), pointer(a1, 0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, out, first, last):
     """Audio of the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    y = scratch[1]
+    buffers = _pointers(scratch)
+    y, lanes = buffers[1], lane_count(out)
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
         count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
-        for start in range(0, count, y.size):
+        for start in range(0, count, lanes):
             n, at = _bank_of_tile(
-                f0, phases, amplitudes, weights, envelope, timeline, psi, False, b, i, start, scratch
+                f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, False, b, i, start, buffers
             )
-            if n == y.size:
+            if n == lanes:
                 store(out, b * n_samples + at, load(y, 0))
             else:
                 for l in range(n):
@@ -294,54 +301,54 @@ def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch
 def _moment_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, g, moments, first, last):
     """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    y = scratch[1]
+    buffers = _pointers(scratch)
+    y, lanes = buffers[1], lane_count(g)
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
         count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
         s = x = q = 0.0
-        for start in range(0, count, y.size):
-            n, at = _bank_of_tile(f0, phases, amplitudes, weights, envelope, timeline, psi, True, b, i, start, scratch)
-            for l in range(n):
-                y[l] *= g[b, at + l]
-            more = tile_moments(pointer(y, 0), start, n)
+        for start in range(0, count, lanes):
+            n, at = _bank_of_tile(
+                f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, True, b, i, start, buffers
+            )
+            more = tile_moments(pointer(g, b * n_samples + at), y, start, n)
             s, x, q = s + more[0], x + more[1], q + more[2]
         moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = s, x, q
 
 
 @njit(forceinline=True)
-def _analysis_of_interval(f0, phases, g, weights, t, drop, timeline, psi, n_frames, n_harmonics, b, i, rows0, rows1, scratch):
+def _analysis_of_interval(sweep, audible, samples, phase, g, weights, t, drop, timeline, psi, i, rows0, rows1, buffers):
     """Add interval i's products with its harmonics, weighted by taps t and t + 1, to rows0 and rows1.
 
-    Returns how many harmonics are audible somewhere in it. NaN where f0 is not finite.
+    g: pointer to the batch item's samples. NaN where f0 is not finite.
     """
-    tile, y, limits = scratch
-    sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+    q, y, limits = buffers
+    lo, hi = samples
     not_finite = (sweep[0] + sweep[1]) * 0.0
-    width = weights.shape[1]
-    q, y_, limit, w = pointer(tile, 0), pointer(y, 0), pointer(limits, 0), pointer(weights, 0)
-    for start in range(0, hi - lo, y.size):
+    lanes, width = lane_count(y), weights.shape[1]
+    for start in range(0, hi - lo, lanes):
         sample = lo + start
-        _fill_tile(sweep, phases[b, i], i, sample, lo, audible, timeline, drop, y.size, q, limit)
-        n = min(y.size, hi - sample)
+        _fill_tile(sweep, phase, i, sample, lo, audible, timeline, drop, lanes, q, limits)
+        n = min(lanes, hi - sample)
         for l in range(n):
-            y[l] = g[b, sample + l] + not_finite
-        for l in range(n, y.size):
+            y[l] = g[sample + l] + not_finite
+        for l in range(n, lanes):
             y[l] = 0
-        at0 = t * width + sample % (width - y.size)
-        _analysis_tile(q, psi, y_, audible[0], w, at0, at0 + width, rows0, rows1)
+        at = sample % (width - lanes)
+        w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
+        _analysis_tile(q, psi, y, audible[0], w0, w1, rows0, rows1)
         if audible[0] < audible[1]:
-            _analysis_crossing(q, psi, y_, audible, limit, w, at0, at0 + width, rows0, rows1)
-    return audible[1]
+            _analysis_crossing(q, psi, y, audible, limits, w0, w1, rows0, rows1)
 
 
 @njit
-def _sum_frame(rows, n_audible, out):
-    """Add the sums of rows 1..n_audible to out and clear them."""
+def _sum_frame(rows, n_audible, sums, out):
+    """Add the sums of rows 1..n_audible to out and clear them; sums: buffer of one register."""
     width = register_width(rows)
     for h in range(0, n_audible + 1, width):
-        sums = sum_rows(rows, h * width)
-        for r in range(max(1 - h, 0), min(width, n_audible + 1 - h)):
-            out[h + r - 1] += lane(sums, r)
+        store(sums, 0, sum_rows(rows, h * width))
+        for r in range(1 if h == 0 else 0, min(width, n_audible + 1 - h)):
+            out[h + r - 1] += sums[r]
     for i in range((n_audible + 1) * width):
         rows[i] = 0
 
@@ -357,8 +364,9 @@ def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out
     n_intervals, first_frame = timeline[1:3]
     tap_offset, drop = envelope
     n_frames, n_harmonics = out.shape[1:]
-    rows = scratch[3]
-    n_taps = weights.shape[0]
+    tile, y, limits, rows = scratch
+    buffers = pointer(tile, 0), pointer(y, 0), pointer(limits, 0)
+    n_samples, n_taps = timeline[0], weights.shape[0]
     size = rows.size // n_taps
     filled = np.zeros(n_taps, np.int64)
     for b in range(first // n_frames, -(-last // n_frames)):
@@ -369,19 +377,20 @@ def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out
         i_lo = 0 if j_lo == 0 else max(0, j_lo - first_frame - tap_offset - n_taps + 1)
         i_hi = n_intervals if j_hi == n_frames else min(n_intervals, j_hi - first_frame - tap_offset)
         for i in range(i_lo, i_hi + n_taps - 1):
-            for t in range(0, n_taps, 2):
-                ring0, ring1 = (i + t) % n_taps, (i + t + 1) % n_taps
-                if i < i_hi:
-                    n_audible = _analysis_of_interval(
-                        f0, phases, g, weights, t, drop, timeline, psi, n_frames, n_harmonics, b, i,
-                        pointer(rows, ring0 * size), pointer(rows, ring1 * size), scratch[:3],
+            if i < i_hi:
+                sweep, audible, samples = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+                for t in range(0, n_taps, 2):
+                    ring0, ring1 = (i + t) % n_taps, (i + t + 1) % n_taps
+                    _analysis_of_interval(
+                        sweep, audible, samples, phases[b, i], pointer(g, b * n_samples), weights, t, drop, timeline, psi,
+                        i, pointer(rows, ring0 * size), pointer(rows, ring1 * size), buffers,
                     )  # fmt: skip
-                    filled[ring0], filled[ring1] = max(filled[ring0], n_audible), max(filled[ring1], n_audible)
+                    filled[ring0], filled[ring1] = max(filled[ring0], audible[1]), max(filled[ring1], audible[1])
             done = i % n_taps
             frame = frame_of(first_frame + i + tap_offset, n_frames)
             if j_lo <= frame < j_hi:
                 out_row = pointer(out, (b * n_frames + frame) * n_harmonics)
-                _sum_frame(pointer(rows, done * size), filled[done], out_row)
+                _sum_frame(pointer(rows, done * size), filled[done], buffers[1], out_row)
             else:
                 rows[done * size : (done + 1) * size] = 0
             filled[done] = 0
@@ -403,7 +412,13 @@ class Bank:
 
     def __init__(self, f0, initial_phase, timeline, sample_rate, nyquist, method, quarter_turns=0, n_threads=1):
         self.f0 = f0
-        self.timeline = (timeline.n_samples, timeline.n_intervals, timeline.first_frame, float(sample_rate), float(nyquist))
+        self.timeline = (
+            timeline.n_samples,
+            timeline.n_intervals,
+            timeline.first_frame,
+            float(sample_rate),
+            float(nyquist),
+        )
         self.lanes = tile_lanes(f0.dtype)
         self.weights = envelope_weights(method, timeline, f0.dtype.name, self.lanes)
         self.envelope = (tap_offset(method), 64 - 8 * f0.itemsize)
@@ -420,7 +435,9 @@ class Bank:
     def render(self, amplitudes, out) -> None:
         """out [batch, samples] = the bank's audio for amplitudes [batch, frames, harmonics]."""
         harmonics = self._harmonics(amplitudes.shape[2])
-        self._run(_bank_rows, self._n_intervals, amplitudes.shape[2], self.quarter_turns, amplitudes, (harmonics,) * 2, out)
+        self._run(
+            _bank_rows, self._n_intervals, amplitudes.shape[2], self.quarter_turns, amplitudes, (harmonics,) * 2, out
+        )
 
     def analyse(self, g, out) -> None:
         """out [batch, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""

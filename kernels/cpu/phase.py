@@ -78,14 +78,15 @@ def tile_phases(phase, base, slope, start, shift, size, out):
 
 # reassoc: the sums run in vector lanes; contract: multiply-adds. Both keep float64's 1e-16, far below float32's needs.
 @njit(fastmath={"reassoc", "contract", "nsz"})
-def tile_moments(v, start, count):
-    """Sums over l < count of v[l], (m + 1) v[l] and m (m + 1) / 2 v[l], m = start + l."""
+def tile_moments(g, slope, start, count):
+    """Sums over l < count of v, (m + 1) v and m (m + 1) / 2 v, with v = g[l] slope[l], m = start + l."""
     s = x = q = 0.0
     for l in range(count):
         m = np.float64(start + l)
-        s += v[l]
-        x += (m + 1) * v[l]
-        q += m * (m + 1) * 0.5 * v[l]
+        v = np.float64(g[l]) * slope[l]
+        s += v
+        x += (m + 1) * v
+        q += m * (m + 1) * 0.5 * v
     return s, x, q
 
 

@@ -16,7 +16,6 @@ with AVX-512, eight with AVX2.
     select_ge(a, b, x, y)   lane by lane: x where a >= b, else y
     to_float(v)             integers as floating-point numbers
     dot_fold(a, b, c)       c + the registers of a*b, added up: one register
-    lane(v, l)              one lane, a scalar
     load_register(array, i) one register of lanes: array[i : i + WIDTH]
     sum_rows(array, i)      the sums of WIDTH rows of WIDTH lanes each (a transposing sum)
     lane_count(array), register_width(array)    LANES and WIDTH of array's element type, as constants
@@ -105,7 +104,9 @@ def _broadcast(context, builder, value, scalar_type, vector: Vector):
     value = context.cast(builder, value, scalar_type, vector.element)
     kind = context.get_value_type(vector)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes))
+    return builder.shuffle_vector(
+        one, one, ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
+    )
 
 
 def _pointer(context, builder, array_type, array, index, kind):
@@ -147,9 +148,7 @@ def load(typingctx, array, index):
 
     def codegen(context, builder, signature, args):
         index = context.cast(builder, args[1], signature.args[1], types.intp)
-        pointer, align = _pointer(
-            context, builder, signature.args[0], args[0], index, context.get_value_type(vector)
-        )
+        pointer, align = _pointer(context, builder, signature.args[0], args[0], index, context.get_value_type(vector))
         return builder.load(pointer, align=align)
 
     return vector(array, index), codegen
@@ -272,25 +271,13 @@ def dot_fold(typingctx, a, b, c):
 
 
 @intrinsic
-def lane(typingctx, vector, index):
-    """One lane of a vector, as a scalar."""
-
-    def codegen(context, builder, signature, args):
-        return builder.extract_element(args[0], args[1])
-
-    return vector.element(vector, index), codegen
-
-
-@intrinsic
 def load_register(typingctx, array, index):
     """One register of lanes: array[index : index + WIDTH]."""
     vector = Vector(array.dtype, width_of(array.dtype))
 
     def codegen(context, builder, signature, args):
         index = context.cast(builder, args[1], signature.args[1], types.intp)
-        pointer, align = _pointer(
-            context, builder, signature.args[0], args[0], index, context.get_value_type(vector)
-        )
+        pointer, align = _pointer(context, builder, signature.args[0], args[0], index, context.get_value_type(vector))
         return builder.load(pointer, align=align)
 
     return vector(array, index), codegen
@@ -307,28 +294,36 @@ def _bit_reversed(count: int) -> list[int]:
 def sum_rows(typingctx, array, index):
     """One register: lane r is the sum of row r of the WIDTH x WIDTH block that starts at array[index].
 
-    A butterfly: each step interleaves pairs of vectors and adds, halving their number, 3 instructions a pair
-    instead of the 8 that a sum across the lanes of every row costs. The order of additions is fixed.
+    A butterfly: each step interleaves pairs of vectors and adds, halving their number, 3 instructions a pair instead of
+    the 8 that a sum across the lanes of every row costs. The first step is interleaved by loads of half rows, which
+    leaves only half of the shuffles. The order of additions is fixed.
     """
     width = width_of(array.dtype)
     vector = Vector(array.dtype, width)
+    mask = ir.VectorType(ir.IntType(32), width)
 
     def codegen(context, builder, signature, args):
-        kind = context.get_value_type(vector)
         start = context.cast(builder, args[1], signature.args[1], types.intp)
-        rows = []
-        for r in _bit_reversed(width):  # the butterfly hands the sums out in bit-reversed order
-            at = builder.add(start, ir.Constant(start.type, r * width))
-            pointer, align = _pointer(context, builder, signature.args[0], args[0], at, kind)
-            rows.append(builder.load(pointer, align=align))
-        half = width // 2
+        half_kind = ir.VectorType(context.get_value_type(array.dtype), width // 2)
+
+        def half_row(r, which):
+            at = builder.add(start, ir.Constant(start.type, r * width + which * (width // 2)))
+            address, align = _pointer(context, builder, signature.args[0], args[0], at, half_kind)
+            return builder.load(address, align=align)
+
+        order = _bit_reversed(width)  # the butterfly hands the sums out in bit-reversed order
+        join = ir.Constant(mask, list(range(width)))
+        rows = [
+            builder.fadd(*(builder.shuffle_vector(half_row(r, which), half_row(s, which), join) for which in (0, 1)))
+            for r, s in zip(order[: width // 2], order[width // 2 :], strict=True)
+        ]
+        half = width // 4
         while half:
             count = len(rows) // 2
-            low = [lane for lane in range(2 * width) if not lane & half]
-            high = [lane for lane in range(2 * width) if lane & half]
-            masks = [ir.Constant(ir.VectorType(ir.IntType(32), width), m) for m in (low, high)]
+            low = ir.Constant(mask, [lane for lane in range(2 * width) if not lane & half])
+            high = ir.Constant(mask, [lane for lane in range(2 * width) if lane & half])
             rows = [
-                builder.fadd(*(builder.shuffle_vector(rows[i], rows[i + count], m) for m in masks))
+                builder.fadd(*(builder.shuffle_vector(rows[i], rows[i + count], m) for m in (low, high)))
                 for i in range(count)
             ]
             half //= 2

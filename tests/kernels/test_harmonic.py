@@ -46,7 +46,9 @@ def problems(draw):
     n_samples = draw(st.sampled_from([1, 5, n_frames, 13, 64 * n_frames, 97, 131 * n_frames]))
     n_harmonics = draw(st.sampled_from([1, 2, 7, 8, 9, 15, 16, 17, 23, 24, 25, 101, 150]))
     method = draw(st.sampled_from(METHODS))
-    first_frame, n_intervals = draw(st.sampled_from([(0, n_frames), (1, max(1, n_frames - 2)), (0, max(1, n_frames - 1))]))
+    first_frame, n_intervals = draw(
+        st.sampled_from([(0, n_frames), (1, max(1, n_frames - 2)), (0, max(1, n_frames - 1))])
+    )
     kind, seed = draw(FREQUENCIES), draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
     sample_rate = float(draw(st.sampled_from([16000, 44100, 48000])))
