@@ -1,0 +1,1 @@
+"""Every differentiable function of tensors, one file per family; imports `kernels` only."""

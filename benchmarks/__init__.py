@@ -1,0 +1,1 @@
+"""Measured comparisons: a kernel whose answer is wrong gets no figure."""
