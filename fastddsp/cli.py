@@ -18,11 +18,12 @@ class Command(NamedTuple):
     run: Callable[[list[str]], None]
 
 
-def _parser(command: str, function: Callable, positional: dict[str, dict[str, Any]], skip: set[str]) -> Any:
+def _parser(command: str, function: Callable, positional: dict[str, Any], skip: set[str]) -> Any:
     """A parser of the named positional arguments and of the function's other parameters as options."""
-    from fastddsp.training.extras import require
+    from fastddsp.training.extras import needs_extra
 
-    jsonargparse = require("jsonargparse")
+    with needs_extra():
+        import jsonargparse
     summary = (function.__doc__ or "").strip().splitlines()[0]
     parser = jsonargparse.ArgumentParser(prog=f"fastddsp {command}", description=summary, exit_on_error=False)
     for name, options in positional.items():

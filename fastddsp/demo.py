@@ -21,7 +21,7 @@ from fastddsp.models.presets import load_preset
 from fastddsp.training.audio import read_audio, write_audio
 from fastddsp.training.datamodule import InstrumentData
 from fastddsp.training.dataset import Settings, load_features, read_manifest
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 from fastddsp.training.figures import save_figure, spectrogram_figure
 from fastddsp.training.files import write_json
 from fastddsp.training.metrics import compare_audio
@@ -71,7 +71,9 @@ def demo(out: str = "demo_output", steps: int = 1500, minutes: float = 5.0, seed
 
 
 def _train(folder: Path, steps: int, minutes: float, seed: int) -> dict[str, Any]:
-    pl = require("lightning.pytorch")
+    with needs_extra():
+        import lightning.pytorch as pl
+
     pl.seed_everything(seed)
     # One second per window: a note and its attack fit, and the recurrent layer, whose time grows with the length of a
     # window and hardly with their number, takes a quarter of what it takes for four. No reverb: the phrases are dry.

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import atomic_path
+
+with needs_extra():
+    import soundfile
+    import soxr
 
 
 def read_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
@@ -27,7 +31,6 @@ def read_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
       FileNotFoundError: there is no such file.
       ValueError: the file cannot be decoded, is empty, or holds values that are not finite.
     """
-    soundfile = require("soundfile")
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such sound file: {path}")
@@ -48,7 +51,7 @@ def resample_audio(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarra
     """Convert `audio`, [n_samples] at `from_rate` Hz, to `to_rate` Hz; float32."""
     if from_rate == to_rate:
         return np.ascontiguousarray(audio, dtype=np.float32)
-    return require("soxr").resample(np.asarray(audio, dtype=np.float32), from_rate, to_rate, quality="VHQ")
+    return soxr.resample(np.asarray(audio, dtype=np.float32), from_rate, to_rate, quality="VHQ")
 
 
 def write_audio(path: str | os.PathLike, audio: np.ndarray, sample_rate: int) -> float:
@@ -71,7 +74,7 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sample_rate: int) ->
         raise ValueError(f"the audio for {path} holds samples that are not finite")
     gain = 1.0 / max(1.0, float(np.abs(audio).max(initial=0.0)))
     with atomic_path(path) as partial:
-        require("soundfile").write(partial, audio * np.float32(gain), sample_rate, format=kind)
+        soundfile.write(partial, audio * np.float32(gain), sample_rate, format=kind)
     return gain
 
 
@@ -79,6 +82,6 @@ def check_writable(path: str | os.PathLike) -> str:
     """The sound format that the suffix of `path` names; ValueError if it names none."""
     suffix = Path(path).suffix
     kind = suffix.lstrip(".").upper()
-    if kind not in require("soundfile").available_formats():
+    if kind not in soundfile.available_formats():
         raise ValueError(f"{path} must end in the name of a sound format, such as .wav or .flac, got '{suffix}'")
     return kind

@@ -14,17 +14,18 @@ from typing import Any
 
 import torch
 
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import PARTIAL, atomic_path
 
-pl = require("lightning.pytorch")
-plugins = require("lightning.pytorch.plugins.io")
+with needs_extra():
+    import lightning.pytorch as pl
+    from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 LAST = "last.ckpt"
 CONFIG = "config.yaml"
 
 
-class AtomicCheckpointIO(plugins.TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written beside their final name and then renamed, on the same disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:

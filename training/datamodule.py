@@ -11,9 +11,10 @@ import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
 from fastddsp.training.dataset import Settings, SoundWindows
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 
-pl = require("lightning.pytorch")
+with needs_extra():
+    import lightning.pytorch as pl
 
 
 class StepSampler(Sampler[list[int]]):

@@ -1,23 +1,20 @@
-"""Optional packages, imported when first used, so that the core installs and starts without them."""
+"""Optional packages, imported where they are used, so that the core installs and starts without them."""
 
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
-def require(name: str, extra: str = "train") -> ModuleType:
-    """Import the optional package `name`.
+@contextmanager
+def needs_extra(extra: str = "train") -> Iterator[None]:
+    """Around imports of optional packages: a missing one is answered with how to install it.
 
     Args:
-      name: dotted module name, such as "soundfile".
-      extra: the extra of fastddsp that installs it.
+      extra: the extra of fastddsp that installs what is imported.
 
     Returns:
-      The module.
-
-    Raises:
-      ImportError: it is not installed; the message says how to install it.
+      A context manager that adds the advice to an ImportError.
     """
     try:
-        return import_module(name)
+        yield
     except ImportError as error:
-        raise ImportError(f'{name} cannot be imported ({error}): pip install "fastddsp[{extra}]"') from error
+        raise ImportError(f'{error}: pip install "fastddsp[{extra}]"') from error

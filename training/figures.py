@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import atomic_path
 
-if TYPE_CHECKING:
+with needs_extra():
     from matplotlib.figure import Figure
 
 N_FFT = 1024
@@ -27,7 +26,7 @@ def spectrogram_db(audio: np.ndarray) -> np.ndarray:
     return (20.0 * torch.log10(amplitude.clamp_min(1e-8))).numpy()
 
 
-def spectrogram_figure(sounds: Mapping[str, np.ndarray], sample_rate: int) -> "Figure":
+def spectrogram_figure(sounds: Mapping[str, np.ndarray], sample_rate: int) -> Figure:
     """Draw the spectrograms of several sounds.
 
     Args:
@@ -37,7 +36,7 @@ def spectrogram_figure(sounds: Mapping[str, np.ndarray], sample_rate: int) -> "F
     Returns:
       A matplotlib figure.
     """
-    figure = require("matplotlib.figure").Figure(figsize=(10, 0.6 + 2.2 * len(sounds)), layout="constrained")
+    figure = Figure(figsize=(10, 0.6 + 2.2 * len(sounds)), layout="constrained")
     axes = figure.subplots(len(sounds), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     levels = {title: spectrogram_db(audio) for title, audio in sounds.items()}
     top = max(level.max() for level in levels.values())
@@ -52,7 +51,7 @@ def spectrogram_figure(sounds: Mapping[str, np.ndarray], sample_rate: int) -> "F
     return figure
 
 
-def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write a figure as PNG, atomically."""
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=110)

@@ -13,17 +13,33 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastddsp.models.decoders import RnnFcDecoder
 from fastddsp.models.presets import ModelConfig, build
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 from fastddsp.training.figures import spectrogram_figure
 from fastddsp.training.metrics import compare_audio
 
-pl = require("lightning.pytorch")
+with needs_extra():
+    import lightning.pytorch as pl
 
 ADAM_EPSILON = 1e-7
 DECAY_STEPS = 10_000
 # Held-out examples that are tracked, drawn and played in the logs at every validation.
 N_EXAMPLES = 2
+
+
+def tilt_harmonics(decoder: RnnFcDecoder, slope: float) -> None:
+    """Set the biases of the harmonic distribution so that, all else 0, harmonic k weighs k^-slope of the first.
+
+    A weight is proportional to sigmoid(x)^ln(10) (see exp_sigmoid), so x = logit(k^(-slope / ln 10) / 2).
+    """
+    sizes = dict(decoder.output_splits)
+    first = list(sizes).index("harmonic_distribution")
+    start = sum(list(sizes.values())[:first])
+    harmonic = torch.arange(1, sizes["harmonic_distribution"] + 1, dtype=torch.float64)
+    bias = torch.logit(0.5 * harmonic ** (-slope / math.log(10.0)))
+    with torch.no_grad():
+        decoder.dense_out.bias[start : start + len(bias)] = bias
 
 
 class InstrumentModule(pl.LightningModule):
@@ -33,14 +49,24 @@ class InstrumentModule(pl.LightningModule):
       config: settings of the model.
       learning_rate: of the first step.
       decay: factor of the learning rate per 10000 steps.
+      initial_slope: harmonic k starts with k^-initial_slope of the first one's weight; 0 starts with all alike, as
+        magenta/ddsp does, which leaves those too loud that few notes of the data set have below Nyquist.
       seed: of the noise.
     """
 
-    def __init__(self, config: ModelConfig, learning_rate: float = 1e-3, decay: float = 0.98, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        learning_rate: float = 1e-3,
+        decay: float = 0.98,
+        initial_slope: float = 2.0,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         # The data set holds the loudness of the whole recording, which a window's own audio gives wrongly at its ends.
         self.config = replace(config, compute_loudness=False)
         self.model = build(self.config)
+        tilt_harmonics(self.model.decoder, initial_slope)
         self.learning_rate, self.decay, self.seed = learning_rate, decay, seed
 
     def setup(self, stage: str) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from fastddsp.training import crepe
 from fastddsp.training.audio import resample_audio
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 
 TRACKER_RATE = 16000
 
@@ -43,7 +43,9 @@ class Tracker:
 
 @cache
 def _swift_network():
-    return require("swift_f0").SwiftF0(threads=1)
+    with needs_extra():
+        import swift_f0
+    return swift_f0.SwiftF0(threads=1)
 
 
 def _swift(audio: np.ndarray, fmin: float | None, fmax: float | None) -> Detection:

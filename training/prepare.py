@@ -32,9 +32,13 @@ from fastddsp.training.dataset import (
     sound_path,
     write_manifest,
 )
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import PARTIAL, atomic_path
 from fastddsp.training.pitch import get_tracker, track_pitch
+
+with needs_extra():
+    import soundfile
+    from tqdm import tqdm
 
 # Below this peak (-60 dBFS) a recording is taken for silence: nothing in it could be learnt.
 SILENT_PEAK = 1e-3
@@ -91,7 +95,7 @@ def find_sounds(paths: Iterable[str | os.PathLike]) -> list[Path]:
       FileNotFoundError: a path does not exist.
       ValueError: there is no sound file at all.
     """
-    formats = require("soundfile").available_formats().keys() - {"RAW"}  # RAW has no header to tell the rate
+    formats = soundfile.available_formats().keys() - {"RAW"}  # RAW has no header to tell the rate
     kinds = {f".{kind.lower()}" for kind in formats} | {".aif", ".oga", ".opus"}
     found: list[Path] = []
     for path in map(Path, paths):
@@ -157,7 +161,7 @@ def prepare(
     skipped: dict[str, str] = {}
     with ThreadPoolExecutor(workers or _cpu_count()) as pool:
         tasks = {pool.submit(_prepare_one, file, out, settings, versions): file for file in files}
-        bar = require("tqdm").tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=not progress)
+        bar = tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=not progress)
         try:
             for task in bar:
                 try:

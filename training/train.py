@@ -23,12 +23,13 @@ import torch
 from fastddsp.models.presets import ModelConfig, load_preset
 from fastddsp.training.checkpoint import CONFIG, AtomicCheckpointIO, SaveLast, open_run
 from fastddsp.training.datamodule import InstrumentData
-from fastddsp.training.extras import require
+from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import atomic_path
 from fastddsp.training.module import InstrumentModule
 
-pl = require("lightning.pytorch")
-lightning_cli = require("lightning.pytorch.cli")
+with needs_extra():
+    from lightning.pytorch.cli import LightningCLI
+    from lightning.pytorch.loggers import TensorBoardLogger
 
 DEFAULT_PRESET = "solo_instrument"
 # Lightning's own settings for every run; steps are the only unit of length, and one epoch is the whole run.
@@ -55,7 +56,7 @@ def run_parts(run: str | os.PathLike, checkpoint_every: int) -> dict[str, Any]:
     Returns:
       Arguments of lightning's Trainer.
     """
-    logger = require("lightning.pytorch.loggers").TensorBoardLogger(run, name="logs", version="")
+    logger = TensorBoardLogger(run, name="logs", version="")
     return {"logger": logger, "callbacks": [SaveLast(run, checkpoint_every)], "plugins": [AtomicCheckpointIO()]}
 
 
@@ -72,7 +73,7 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message=f".*{message}.*")
 
 
-class TrainCLI(lightning_cli.LightningCLI):
+class TrainCLI(LightningCLI):
     """Lightning's command line with --out, --resume, --preset and --checkpoint_every."""
 
     def __init__(self, preset: str, args: list[str]) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fastddsp.autograd.scaling import exp_sigmoid
 from fastddsp.models.presets import ModelConfig
 from fastddsp.training.checkpoint import LAST, load_checkpoint
 from fastddsp.training.datamodule import InstrumentData
@@ -112,3 +113,14 @@ def test_a_resumed_run_takes_a_new_learning_rate(tmp_path, data):
     fit(tmp_path / "run", data, 3, learning_rate=1e-3)
     _, trainer = fit(tmp_path / "run", data, 5, ckpt_path=tmp_path / "run" / LAST, learning_rate=1e-4)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4 * 0.98 ** (5 / 10_000), rel=1e-12)
+
+
+@pytest.mark.parametrize("slope", [0.0, 2.0])
+def test_harmonics_start_with_the_given_slope(slope):
+    decoder = InstrumentModule(SMALLEST, initial_slope=slope).model.decoder
+    with torch.no_grad():
+        decoder.dense_out.weight.zero_()
+    ones = torch.ones(1, 3, 1)
+    weights = exp_sigmoid(decoder({"ld_scaled": ones, "f0_scaled": ones})["harmonic_distribution"])[0, 0]
+    expected = torch.arange(1, 5) ** -slope
+    torch.testing.assert_close(weights / weights[0], expected, rtol=1e-5, atol=0)
