@@ -26,7 +26,10 @@ from fastddsp.autograd.resampling import resample
 
 METHODS = ("nearest", "linear", "window", "cubic")
 
-_SETTINGS = "SymInt n_samples, SymInt first_frame, SymInt n_intervals, float sample_rate, float nyquist, str method, int quarter_turns"
+_SETTINGS = (
+    "SymInt n_samples, SymInt first_frame, SymInt n_intervals, float sample_rate, float nyquist, str method, "
+    "int quarter_turns"
+)
 
 
 def _bank(f0_hz, initial_phase, n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns):

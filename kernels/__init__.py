@@ -1,1 +1,1 @@
-"""Loops over numbers, into outputs that the caller allocated; `reference` says what they mean. No torch in here."""
+"""Numbers in, numbers out: kernels without torch, and their specification in `reference`."""

@@ -108,7 +108,7 @@ def _nearest(fraction):
 
 
 def _cubic(fraction):
-    """Keys' kernel with a = -0.75, its argument rounded to 1/1024 as in TensorFlow's legacy resize, which magenta uses."""
+    """Keys' kernel with a = -0.75, its argument rounded to 1/1024 as in TensorFlow's legacy resize."""
     a, x = -0.75, np.rint(fraction * 1024) / 1024
 
     def inner(d):  # |d| <= 1

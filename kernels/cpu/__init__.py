@@ -1,1 +1,1 @@
-"""Kernels for the CPU, compiled by Numba: in one thread each, without the interpreter's lock."""
+"""Kernels for the CPU, compiled by Numba."""

@@ -8,8 +8,8 @@ theta: the fundamental's phase in radians (fastddsp.kernels.phase); psi: 0 to 3 
 are one function; m_h(n): 1 where h f(n) < nyquist, else 0; w_t: envelope weights of the frames around n.
 Analysis is the adjoint of the bank in A; the moments are what fastddsp.kernels.cpu.phase needs for the adjoint in f0.
 
-The loop. Lanes are samples, a tile of them at a time; harmonics run in blocks of 16 around h = 16 m. A block starts from
-s = sin(16 m theta + psi) and c = cos(...) and runs the Chebyshev recurrence s_{h+1} = 2 cos(theta) s_h - s_{h-1} from
+The loop. Lanes are samples, a tile of them at a time; harmonics run in blocks of 16 around h = 16 m. A block starts
+from s = sin(16 m theta + psi) and c = cos(...) and runs the Chebyshev recurrence s_{h+1} = 2 cos(theta) s_h - s_{h-1} from
 there, up 7 and down 8 steps and no further, since its error grows as 1/2 steps^2 eps. The next block's start is this
 one's turned by 16 theta; every 8th starts afresh from exact integer phases. All state stays in registers.
 
@@ -17,8 +17,8 @@ Harmonics above Nyquist for a whole interval are not computed. Those that cross 
 its own exact phase and masked, which keeps masks out of the recurrence.
 
 Cost, in vector instructions per harmonic and register of samples: bank 3 multiply-adds (the recurrence and two frames)
-and 1/2 for starting blocks. Analysis the same; its inner products grow as one register of partial sums for each harmonic
-and frame ("rows") and are summed across lanes (sum_rows, 3 instructions) once a frame, when its last interval is done.
+and 1/2 for starting blocks. Analysis the same; its inner products grow as one register of partial sums for each
+harmonic and frame ("rows") and are summed across lanes (sum_rows, 3 instructions) once a frame, when its last interval is done.
 
 Buffers of harmonics and rows are indexed by the harmonic, from 0, which is nobody's. Inner functions take pointers into
 arrays that the row loops own (see simd.pointer).
@@ -138,7 +138,7 @@ def _bank_tile(phases, psi, a0, a1, n_plain, w0, w1, y):
 
 @njit
 def _bank_crossing(phases, psi, row0, row1, by_harmonic, audible, limits, w0, w1, y):
-    """_bank_tile for the harmonics that cross Nyquist inside the interval, masked; row0, row1: amplitudes of harmonics 1, ..."""
+    """_bank_tile for the harmonics that cross Nyquist inside the interval, masked; row0, row1: frames' amplitudes."""
     phase, limit = load(phases, 0), load(limits, 0)
     y0, y1 = splat(y, 0.0), splat(y, 0.0)
     for h in range(audible[0] + 1, audible[1] + 1):
@@ -248,7 +248,7 @@ def _stage(row, n_plain, by_harmonic, out):
 
 @njit(forceinline=True)
 def _bank_of_tile(f0, phase, amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, buffers):
-    """Buffer y: the samples of interval i from its `start` on. NaN where f0 is not finite. Returns how many, and where."""
+    """Buffer y: interval i's samples from its `start` on, NaN where f0 is not finite. Returns how many, and where."""
     q, y, limits, a0, a1 = buffers
     tap_offset, drop = envelope
     n_frames, n_harmonics = amplitudes.shape[1:]
@@ -358,8 +358,8 @@ def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out
     """Inner products for the frames first <= b * n_frames + j < last.
 
     Rows of the frames that an interval touches go around in a ring: interval i adds tap t's products to the rows of
-    frame i + t, after which frame i is done. A frame's owner visits every interval that touches it; those on the border
-    of two owners are visited twice (1 of 64), cheaper than handing rows over, and the order of additions stays the same.
+    frame i + t, after which frame i is done. A frame's owner visits every interval that touches it; those on the
+    border of two owners are visited twice (1 of 64): cheaper than handing rows over, and the order of additions stays.
     """
     n_intervals, first_frame = timeline[1:3]
     tap_offset, drop = envelope
@@ -469,8 +469,7 @@ class Bank:
     def _run(self, kernel, rows_per_item, n_harmonics, quarter_turns, signal, buffers, *results) -> None:
         """Call `kernel` for all rows of the batch, in chunks of about WORK_PER_CHUNK harmonic-samples."""
         n_rows = self.f0.shape[0] * rows_per_item
-        n_samples, n_intervals = self.timeline[:2]
-        work = self.f0.shape[0] * n_samples * n_harmonics
+        work = self.f0.shape[0] * self.timeline[0] * n_harmonics
         n_chunks = min(max(1, work // WORK_PER_CHUNK), max(1, n_rows // ROWS_PER_CHUNK))
         borders = [n_rows * chunk // n_chunks for chunk in range(n_chunks + 1)]
         fixed = (self.f0, self.phases, signal, self.weights, self.envelope, self.timeline, self._psi(quarter_turns))

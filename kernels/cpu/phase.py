@@ -94,8 +94,8 @@ def tile_moments(g, slope, start, count):
 def phase_gradient(moments, final_cotangent, n_samples, n_intervals, first_frame, sample_rate, d_f0, d_initial):
     """Frame-rate gradients from the intervals' moments (see the module's docstring).
 
-    moments [batch, n_intervals, 3] (S, X, and Q with Y = (o X + I Q) / N); final_cotangent [batch]: of the phase after the last
-    sample, radians; d_f0 [batch, frames] and d_initial [batch] are written.
+    moments [batch, n_intervals, 3]: S, X, and Q with Y = (o X + I Q) / N; final_cotangent [batch]: of the phase after
+    the last sample, radians; d_f0 [batch, frames] and d_initial [batch] are written.
     """
     n_frames = d_f0.shape[1]
     scale = 2 * np.pi / sample_rate

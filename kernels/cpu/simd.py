@@ -9,9 +9,9 @@ with AVX-512, eight with AVX2.
     store(array, i, v)      the reverse
     splat(array, x)         x in every lane, of array's element type
     pointer(array, i)       address of array[i]; wherever an array is asked for here, a pointer will do, and pointer[j]
-                            reads an element. Inner functions take pointers: an array argument costs two atomic reference counts
-                            a call (half the time of a 64-sample tile of 18 harmonics) and a test for negative indices.
-                            The array must outlive its pointers: keep it in the caller that owns it.
+                            reads an element. Inner functions take pointers: an array argument costs two atomic
+                            reference counts a call (half the time of a 64-sample tile of 18 harmonics) and tests for
+                            negative indices. The array must outlive its pointers: keep it in the caller.
     + - * and fma(a, b, c)  lane by lane; a scalar stands for its splat; a*b +- c is contracted to one instruction
     select_ge(a, b, x, y)   lane by lane: x where a >= b, else y
     to_float(v)             integers as floating-point numbers
@@ -119,7 +119,7 @@ def _pointer(context, builder, array_type, array, index, kind):
 
 @intrinsic
 def pointer(typingctx, array, index):
-    """Address of element `index` of a contiguous array (all its axes flattened) or pointer; the array must outlive it."""
+    """Address of element `index` of a contiguous array (axes flattened) or of a pointer; the array must outlive it."""
     kind = types.CPointer(array.dtype)
 
     def codegen(context, builder, signature, args):

@@ -1,7 +1,7 @@
 """One small thread pool for kernels that release the GIL.
 
-Numba's own pools are unsafe beside torch: `prange` on OpenMP kills forked DataLoader workers, the workqueue layer aborts
-when two threads call it at once, and starting either resets torch's thread count. Python threads do none of that.
+Numba's own pools are unsafe beside torch: `prange` on OpenMP kills forked DataLoader workers, the workqueue layer
+aborts when two threads call it at once, and starting either resets torch's thread count. Python threads do none of it.
 
 Work is cut into chunks whose borders depend on the problem alone, never on the number of threads, so results do not
 either. Threads take the next chunk when they are done with one, which evens out a core that something else keeps busy

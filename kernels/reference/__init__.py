@@ -1,1 +1,1 @@
-"""The specification: every kernel in float64 NumPy, as plainly as it can be said."""
+"""The specification: what each kernel computes, in float64 NumPy, without tricks."""

@@ -27,21 +27,22 @@ def draw_f0(kind: str, rng, n_frames: int, sample_rate: float, n_harmonics: int)
     return f0.astype(np.float32)
 
 
-def tolerance(dtype, amplitudes, n_harmonics: int) -> float:
+def tolerance(dtype, amplitudes, n_harmonics: int, n_samples: int) -> float:
     """Error that the arithmetic explains, for a sum of sines weighted by `amplitudes`.
 
     Relative to the sum of |amplitude|: the recurrence runs at most 8 steps from a start whose error is that of at most
     8 turns of a block, each a few eps: (8^2 / 2 + 8 * 2) eps, 48 eps. The phase is off by half a unit of its integer
-    (float32: 2^-33 turns) times the harmonic's number.
+    (float32: 2^-33 turns), the specification's by half a unit of a float64 turn for every sample that it adds up; both
+    count times the harmonic's number.
     """
     eps = np.finfo(dtype).eps
-    phase = 2 * np.pi * 2.0 ** (-33 if dtype == np.float32 else -50) * n_harmonics
+    phase = 2 * np.pi * ((2.0**-33 if dtype == np.float32 else 2.0**-50) + n_samples * 2.0**-54) * n_harmonics
     return (48 * eps + phase) * max(np.abs(amplitudes).sum(-1).max(), 1e-30)
 
 
 @st.composite
 def problems(draw):
-    """Shapes odd and prime on purpose, one frame, one sample a frame, fewer samples than frames, blocks of a longer run."""
+    """Shapes odd and prime on purpose: one frame, one sample a frame, fewer samples than frames, blocks of a run."""
     n_frames = draw(st.sampled_from([1, 2, 3, 7]))
     n_samples = draw(st.sampled_from([1, 5, n_frames, 13, 64 * n_frames, 97, 131 * n_frames]))
     n_harmonics = draw(st.sampled_from([1, 2, 7, 8, 9, 15, 16, 17, 23, 24, 25, 101, 150]))
@@ -74,12 +75,12 @@ def test_kernels_equal_their_specification(dtype, problem, quarter_turns):
 
     for b in range(2):
         args = (timeline, sample_rate, method, initial[b])
-        one = tolerance(dtype, amplitudes[b], amplitudes.shape[2])
+        one = tolerance(dtype, amplitudes[b], amplitudes.shape[2], timeline.n_samples)
         psi = quarter_turns * np.pi / 2
         expected = reference.bank(f0[b].astype(float), amplitudes[b].astype(float), *args, psi)
         np.testing.assert_allclose(audio[b], expected, rtol=0, atol=2 * one)  # 2: cubic weights add up to 1.5
         expected = reference.analysis(g[b].astype(float), f0[b].astype(float), amplitudes.shape[2], *args, psi)
-        unit = tolerance(dtype, np.ones(1), amplitudes.shape[2])
+        unit = tolerance(dtype, np.ones(1), amplitudes.shape[2], timeline.n_samples)
         np.testing.assert_allclose(d_amplitudes[b], expected, rtol=0, atol=2 * unit * np.abs(g[b]).sum())
         if quarter_turns == 0:
             final = 0.5 if b == 0 else 0.0
@@ -87,7 +88,7 @@ def test_kernels_equal_their_specification(dtype, problem, quarter_turns):
                 g[b].astype(float), f0[b].astype(float), amplitudes[b].astype(float), *args, final
             )
             slope = amplitudes[b] * np.arange(1, amplitudes.shape[2] + 1)
-            bound = 2 * tolerance(dtype, slope, amplitudes.shape[2]) * np.abs(g[b]).sum()
+            bound = 2 * tolerance(dtype, slope, amplitudes.shape[2], timeline.n_samples) * np.abs(g[b]).sum()
             np.testing.assert_allclose(d_initial[b], expected_initial, rtol=1e-9, atol=bound)
             scale = 2 * np.pi / sample_rate * timeline.n_samples
             np.testing.assert_allclose(d_f0[b], expected_f0, rtol=1e-6, atol=bound * scale)
