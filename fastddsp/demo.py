@@ -83,7 +83,7 @@ def _train(folder: Path, steps: int, minutes: float, seed: int) -> dict[str, Any
     )
     limits = {"max_steps": steps, "max_time": {"seconds": round(minutes * 60)}}
     parts = run_parts(folder / "run", checkpoint_every=100)
-    trainer = pl.Trainer(**{**TRAINER_DEFAULTS, **limits, "accelerator": "cpu", **parts})
+    trainer = pl.Trainer(**{**TRAINER_DEFAULTS, **limits, **parts})
     started = time.perf_counter()
     trainer.fit(module, datamodule=data)
     seconds = time.perf_counter() - started

@@ -34,6 +34,7 @@ with needs_extra():
 DEFAULT_PRESET = "solo_instrument"
 # Lightning's own settings for every run; steps are the only unit of length, and one epoch is the whole run.
 TRAINER_DEFAULTS = {
+    "accelerator": "cpu",  # where this version has kernels
     "max_steps": 30_000,
     "gradient_clip_val": 3.0,
     "val_check_interval": 1000,

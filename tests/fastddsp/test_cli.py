@@ -16,7 +16,7 @@ from tests.training.models import SIZES, two_tones
 from tests.training.sounds import write_tone
 
 TINY = [f"--model.config.{name}={json.dumps(value)}" for name, value in SIZES.items()]
-QUICK = ["--preset", "tiny", "--data.batch_size", "2", "--data.hop-seconds", "0.2", "--trainer.accelerator=cpu", *TINY]
+QUICK = ["--preset", "tiny", "--data.batch_size", "2", "--data.hop-seconds", "0.2", *TINY]
 SHORT = [*QUICK, "--trainer.max_steps=4", "--checkpoint_every=2", "--trainer.enable_progress_bar=false"]
 
 

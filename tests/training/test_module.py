@@ -49,7 +49,7 @@ def fit(
     module = InstrumentModule(config, **settings)
     batches = InstrumentData(data, batch_size=2, window_seconds=0.2, hop_seconds=0.2, valid_share=valid_share)
     parts = run_parts(run, checkpoint_every=3)
-    options = {"max_steps": max_steps, "enable_progress_bar": False, "accelerator": "cpu", "log_every_n_steps": 1}
+    options = {"max_steps": max_steps, "enable_progress_bar": False, "log_every_n_steps": 1}
     options["val_check_interval"] = val_check_interval
     parts["callbacks"] += [spoil or Spoil()]
     trainer = pl.Trainer(**{**TRAINER_DEFAULTS, **options}, **parts)
