@@ -15,6 +15,8 @@ with AVX-512, eight with AVX2.
     + - * and fma(a, b, c)  lane by lane; a scalar stands for its splat; a*b +- c is contracted to one instruction
     select_ge(a, b, x, y)   lane by lane: x where a >= b, else y
     to_float(v)             integers as floating-point numbers
+    absolute(v)             |v| of integers; the most negative one stays as it is
+    with_sign(v, i)         v >= 0 with the signs of the integers i
     dot_fold(a, b, c)       c + the registers of a*b, added up: one register
     load_register(array, i) one register of lanes: array[i : i + WIDTH]
     sum_rows(array, i)      the sums of WIDTH rows of WIDTH lanes each (a transposing sum)
@@ -246,6 +248,33 @@ def to_float(typingctx, a):
         return builder.sitofp(args[0], context.get_value_type(vector))
 
     return vector(a), codegen
+
+
+@intrinsic
+def absolute(typingctx, a):
+    """Absolute values of signed integers, modulo their range: the most negative one stays as it is."""
+
+    def codegen(context, builder, signature, args):
+        kind = args[0].type
+        name = f"llvm.abs.v{kind.count}i{kind.element.width}"
+        flag = ir.IntType(1)
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, flag]), name)
+        return builder.call(function, [args[0], flag(0)])
+
+    return a(a), codegen
+
+
+@intrinsic
+def with_sign(typingctx, magnitude, integers):
+    """Lane by lane: magnitude, which is not negative, or minus it where the integer is negative."""
+
+    def codegen(context, builder, signature, args):
+        kind = args[0].type
+        name = f"llvm.copysign.v{kind.count}f{signature.args[0].element.bitwidth}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
+        return builder.call(function, [args[0], builder.bitcast(args[1], kind)])
+
+    return magnitude(magnitude, integers), codegen
 
 
 def _registers(builder, value, width: int):
