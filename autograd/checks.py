@@ -30,6 +30,13 @@ def same_kind(**tensors: torch.Tensor | None) -> None:
             raise TypeError(f"{name} must be float32 or float64, got {tensor.dtype}")
         if tensor.dtype != first.dtype:
             raise TypeError(f"{name} must be {first.dtype} like {first_name}, got {tensor.dtype}")
+    same_device(**given)
+
+
+def same_device(**tensors: torch.Tensor) -> None:
+    """Raise unless all tensors are on one device."""
+    first_name, first = next(iter(tensors.items()))
+    for name, tensor in tensors.items():
         if tensor.device != first.device:
             raise ValueError(f"{name} must be on {first.device} like {first_name}, got {tensor.device}")
 
@@ -55,8 +62,11 @@ def one_of(name: str, value: object, choices: tuple) -> None:
 
 
 def computed_in_float32(*tensors: torch.Tensor | None) -> tuple:
-    """Under autocast, half-precision tensors as float32 (phases and filters need it); else the tensors as they are."""
-    device = next(t.device.type for t in tensors if t is not None)
-    if not torch.is_autocast_enabled(device):
-        return tensors
-    return tuple(t.float() if t is not None and t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors)
+    """Under autocast, half-precision tensors as float32 (phases and filters need it); else what came."""
+    return tuple(t.float() if isinstance(t, torch.Tensor) and _is_autocast_half(t) else t for t in tensors)
+
+
+def _is_autocast_half(tensor: torch.Tensor) -> bool:
+    device = tensor.device.type
+    is_half = tensor.dtype in (torch.float16, torch.bfloat16)
+    return is_half and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

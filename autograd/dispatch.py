@@ -27,12 +27,19 @@ def register(name: str, schema: str, *, cpu: Callable, fake: Callable) -> Callab
     return getattr(torch.ops.fastddsp, name).default
 
 
+def differentiate(op: Callable, function: type[torch.autograd.Function]) -> None:
+    """Give an op the derivative of its Function, for callers that have only the op: programs of torch.export."""
+    torch.library.register_autograd(op, function.backward, setup_context=function.setup_context, lib=_library)
+
+
 def check_backend(backend: str, device: torch.device) -> None:
     """Raise unless `backend` can run on `device`: nothing is copied to another device silently."""
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
     if backend == "cuda" or (backend == "auto" and device.type == "cuda"):
-        raise NotImplementedError("backend 'cuda': this version of fastddsp has no CUDA kernels; move the tensors to the CPU")
+        raise NotImplementedError(
+            "backend 'cuda': this version of fastddsp has no CUDA kernels; move the tensors to the CPU"
+        )
     if device.type != "cpu":
         raise NotImplementedError(f"no kernels for device {device}: move the tensors to the CPU")
 
@@ -46,7 +53,7 @@ def backends() -> dict[str, str]:
 
 
 def fold_vmap(function: type[torch.autograd.Function], batch_size: int, in_dims: tuple, args: tuple) -> tuple:
-    """vmap rule of a Function whose tensors all lead with a batch axis: fold the mapped axis into it, one call.
+    """Vmap rule of a Function whose tensors all lead with a batch axis: fold the mapped axis into it, one call.
 
     Returns (outputs, out_dims) as `Function.vmap` must.
     """

@@ -241,6 +241,11 @@ class HarmonicAnalysis(torch.autograd.Function):
         return dispatch.fold_vmap(HarmonicAnalysis, info.batch_size, in_dims, args)
 
 
+dispatch.differentiate(_bank_op, HarmonicBank)
+dispatch.differentiate(_bank_backward_op, HarmonicBankBackward)
+dispatch.differentiate(_analysis_op, HarmonicAnalysis)
+
+
 # Theta and Theta^T, for derivatives beyond the first.
 
 
@@ -325,7 +330,7 @@ def harmonic_bank(
 
     Source: Engel et al., DDSP, ICLR 2020, section 3.1.
     """
-    f0_hz, harmonic_amplitudes = checks.computed_in_float32(f0_hz, harmonic_amplitudes)
+    f0_hz, harmonic_amplitudes, initial_phase = checks.computed_in_float32(f0_hz, harmonic_amplitudes, initial_phase)
     checks.shape("f0_hz", f0_hz, ("batch", "frames", 1))
     batch, n_frames = f0_hz.shape[:2]
     checks.shape("harmonic_amplitudes", harmonic_amplitudes, (batch, n_frames, "harmonics"))
@@ -341,6 +346,8 @@ def harmonic_bank(
         initial_phase = f0_hz.new_zeros((), dtype=torch.float64).expand(batch)
     else:
         checks.shape("initial_phase", initial_phase, (batch, 1, 1))
+        checks.same_kind(initial_phase=initial_phase)  # float64 as final phases are, or float32, whatever f0's
+        checks.same_device(f0_hz=f0_hz, initial_phase=initial_phase)
         initial_phase = initial_phase[:, 0, 0].double()
     nyquist = sample_rate / 2 if nyquist is None else nyquist
     audio, final_phase = HarmonicBank.apply(
@@ -397,11 +404,10 @@ def harmonic_synthesis(
     )
     checks.shape("frequencies", frequencies, ("batch", "frames", 1))
     checks.shape("amplitudes", amplitudes, (frequencies.shape[0], "frames", 1))
-    harmonic_amplitudes = amplitudes
     if harmonic_distribution is not None:
         checks.shape("harmonic_distribution", harmonic_distribution, (*amplitudes.shape[:2], "harmonics"))
-        checks.same_kind(amplitudes=amplitudes, harmonic_distribution=harmonic_distribution)
-        harmonic_amplitudes = amplitudes * harmonic_distribution
+    checks.same_kind(frequencies=frequencies, amplitudes=amplitudes, harmonic_distribution=harmonic_distribution)
+    harmonic_amplitudes = amplitudes if harmonic_distribution is None else amplitudes * harmonic_distribution
     frequencies, harmonic_amplitudes, amp_resample_method = _one_frame_rate(
         frequencies, harmonic_amplitudes, n_samples, amp_resample_method
     )
@@ -448,6 +454,10 @@ def harmonic_oscillator_bank(
 
     Source: magenta/ddsp `core.harmonic_oscillator_bank`.
     """
+    frequency, amplitude_envelopes = checks.computed_in_float32(frequency, amplitude_envelopes)
+    checks.shape("frequency", frequency, ("batch", "samples", 1))
+    checks.shape("amplitude_envelopes", amplitude_envelopes, (*frequency.shape[:2], "harmonics"))
+    checks.same_kind(frequency=frequency, amplitude_envelopes=amplitude_envelopes)
     return harmonic_bank(
         frequency, amplitude_envelopes, frequency.shape[1], sample_rate, "nearest",
         initial_phase=initial_phase, nyquist=math.inf, return_final_phase=True, backend=backend,
@@ -483,6 +493,14 @@ def streaming_harmonic_synthesis(
 
     Source: magenta/ddsp `core.streaming_harmonic_synthesis`.
     """
+    frequencies, amplitudes, harmonic_distribution = checks.computed_in_float32(
+        frequencies, amplitudes, harmonic_distribution
+    )
+    checks.shape("frequencies", frequencies, ("batch", "frames", 1))
+    checks.shape("amplitudes", amplitudes, (*frequencies.shape[:2], 1))
+    if harmonic_distribution is not None:
+        checks.shape("harmonic_distribution", harmonic_distribution, (*frequencies.shape[:2], "harmonics"))
+    checks.same_kind(frequencies=frequencies, amplitudes=amplitudes, harmonic_distribution=harmonic_distribution)
     harmonic_amplitudes = amplitudes
     if harmonic_distribution is not None:
         harmonic_amplitudes = amplitudes * normalize_harmonics(harmonic_distribution, frequencies, sample_rate)

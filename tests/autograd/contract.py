@@ -1,0 +1,212 @@
+"""The torch contract of a kernel op, as data: what an op says of itself to join test_contract.py.
+
+A new op joins by one entry in OPS: its name, its public function, its tensor inputs (shape and range of values) and its
+other settings. Library ops need no entry: those that the public function calls, up to its second derivative, are
+recorded with their arguments (`library_calls`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastddsp.autograd import oscillators
+
+SAMPLE_RATE = 1000
+
+
+class Size(NamedTuple):
+    """What the words in a shape stand for."""
+
+    batch: int
+    frames: int
+    samples: int
+
+
+SMALL = Size(2, 3, 12)
+LARGE = Size(2, 210, 42000)  # enough work for several chunks of it, so that threads share it
+
+
+class Input(NamedTuple):
+    """A tensor argument: its shape in words of Size and numbers, and the range of its values."""
+
+    shape: tuple[str | int, ...]
+    low: float = 0.0
+    high: float = 1.0
+
+
+def hertz(*shape: str | int) -> Input:
+    """Fundamentals whose third harmonic stays below Nyquist: there is no derivative where a harmonic crosses it."""
+    return Input(shape, 0.04 * SAMPLE_RATE, 0.15 * SAMPLE_RATE)
+
+
+@dataclass(frozen=True)
+class Op:
+    """A public function and how to call it.
+
+    Args:
+      name: of the entry.
+      function: public function, called with keywords.
+      inputs: its tensors by argument name; the first axis of each is the batch; all are differentiable.
+      settings: its other arguments.
+      n_samples: whether it takes the number of samples as an argument.
+    """
+
+    name: str
+    function: Callable
+    inputs: dict[str, Input]
+    settings: dict = field(default_factory=dict)
+    n_samples: bool = True
+
+    def __str__(self) -> str:
+        return self.name
+
+    def make(self, size: Size = SMALL, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Tensor]:
+        """Random inputs, leaves that want gradients. The same numbers in every dtype: those of float32."""
+        generator = torch.Generator().manual_seed(seed)
+        tensors = []
+        for shape, low, high in self.inputs.values():
+            sizes = [getattr(size, axis) if isinstance(axis, str) else axis for axis in shape]
+            values = low + (high - low) * torch.rand(sizes, generator=generator)
+            tensors.append(values.to(dtype).requires_grad_())
+        return tensors
+
+    def __call__(self, tensors: Sequence[Tensor], n_samples: int = SMALL.samples, **changes) -> tuple[Tensor, ...]:
+        """The outputs, always as a tuple."""
+        settings = self.settings | ({"n_samples": n_samples} if self.n_samples else {}) | changes
+        outputs = self.function(**dict(zip(self.inputs, tensors, strict=True)), **settings)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+OPS = [
+    Op(
+        "harmonic_bank",
+        oscillators.harmonic_bank,
+        {
+            "f0_hz": hertz("batch", "frames", 1),
+            "harmonic_amplitudes": Input(("batch", "frames", 3)),
+            "initial_phase": Input(("batch", 1, 1), -9, 9),
+        },
+        {"sample_rate": SAMPLE_RATE, "return_final_phase": True},
+    ),
+    Op(
+        "harmonic_synthesis",
+        oscillators.harmonic_synthesis,
+        {
+            "frequencies": hertz("batch", "frames", 1),
+            "amplitudes": Input(("batch", "frames", 1)),
+            "harmonic_distribution": Input(("batch", "frames", 3)),
+        },
+        {"sample_rate": SAMPLE_RATE},
+    ),
+    Op(
+        "harmonic_synthesis, cubic, one frequency",
+        oscillators.harmonic_synthesis,
+        {
+            "frequencies": hertz("batch", 1, 1),
+            "amplitudes": Input(("batch", "frames", 1)),
+            "harmonic_distribution": Input(("batch", "frames", 3)),
+        },
+        {"sample_rate": SAMPLE_RATE, "amp_resample_method": "cubic"},
+    ),
+    Op(
+        "harmonic_oscillator_bank",
+        oscillators.harmonic_oscillator_bank,
+        {
+            "frequency": hertz("batch", "samples", 1),
+            "amplitude_envelopes": Input(("batch", "samples", 3)),
+            "initial_phase": Input(("batch", 1, 1), -9, 9),
+        },
+        {"sample_rate": SAMPLE_RATE},
+        n_samples=False,
+    ),
+    Op(
+        "streaming_harmonic_synthesis",
+        oscillators.streaming_harmonic_synthesis,
+        {
+            "frequencies": hertz("batch", "frames", 1),
+            "amplitudes": Input(("batch", "frames", 1)),
+            "harmonic_distribution": Input(("batch", "frames", 3)),
+            "initial_phase": Input(("batch", 1, 1), -9, 9),
+        },
+        {"sample_rate": SAMPLE_RATE},
+    ),
+]
+
+
+def cotangents(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Something to pull back through each output: the same numbers for the same shape."""
+    return [torch.arange(y.numel(), dtype=y.dtype).reshape(y.shape).cos() for y in outputs]
+
+
+def gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
+    """Vector-Jacobian product of the outputs with `cotangents`."""
+    return torch.autograd.grad(outputs, inputs, cotangents(outputs), create_graph=create_graph)
+
+
+def library_calls(op: Op) -> list[tuple[torch._ops.OpOverload, tuple]]:
+    """Calls of `fastddsp::` ops that a public function makes for its value and two derivatives: [(op, arguments)]."""
+    calls = []
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.namespace == "fastddsp":
+                copies = [a.detach().clone() if isinstance(a, Tensor) else a for a in args]
+                calls.append((function, tuple(copies)))
+            return function(*args, **(kwargs or {}))
+
+    inputs = op.make()
+    with Record():
+        gradients(gradients(op(inputs), inputs, create_graph=True), inputs)
+    return calls
+
+
+class Module(nn.Module):
+    """A module that holds an op: its inputs, each times a learned factor."""
+
+    def __init__(self, op: Op, n_samples: int = SMALL.samples):
+        super().__init__()
+        self.op = op
+        self.n_samples = n_samples
+        self.factors = nn.Parameter(torch.linspace(0.9, 1.0, len(op.inputs)))
+
+    def forward(self, *inputs):
+        return self.op([x * factor for x, factor in zip(inputs, self.factors, strict=True)], self.n_samples)
+
+
+class Renderings(torch.utils.data.Dataset):
+    """Item i: what an op makes of the inputs of seed i."""
+
+    def __init__(self, op: Op, size: Size):
+        self.op = op
+        self.size = size
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return [y.detach() for y in self.op(self.op.make(self.size, seed=i), self.size.samples)]
+
+
+def mean_energy(outputs: Sequence[Tensor]) -> Tensor:
+    """A loss that is a mean over the batch."""
+    return sum(y.double().square().flatten(1).sum(1).mean() for y in outputs)
+
+
+def distributed_worker(rank: int, folder: str) -> None:
+    """One of two processes: every op's outputs, the gradients that DDP averaged, torch's threads before, after."""
+    threads = torch.get_num_threads()
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    results = {}
+    for op in OPS:
+        module = nn.parallel.DistributedDataParallel(Module(op))
+        half = [x.detach().chunk(2)[rank] for x in op.make(SMALL._replace(batch=4))]
+        outputs = module(*half)
+        mean_energy(outputs).backward()
+        results[op.name] = [y.detach() for y in outputs], module.module.factors.grad
+    results["threads"] = threads, torch.get_num_threads()
+    torch.save(results, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
