@@ -1,1 +1,5 @@
-"""Measured comparisons: a kernel whose answer is wrong gets no figure."""
+"""Measured comparisons: every kernel against plain torch in its peers' ways.
+
+`python -m pytest benchmarks` measures and checks; `fastddsp bench` shows a user the same figures on his machine.
+Nothing here decides whether a test suite passes: speed is reported, only wrong answers fail.
+"""

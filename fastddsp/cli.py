@@ -73,10 +73,24 @@ def _demo(argv: list[str]) -> None:
     demo(**args.as_dict())
 
 
+def _bench(argv: list[str]) -> None:
+    from fastddsp.benchmarks.sweep import bench
+
+    bench(**_parser("bench", bench, {}, set()).parse_args(argv).as_dict())
+
+
+def _warmup(argv: list[str]) -> None:
+    from fastddsp.warmup import warmup
+
+    warmup(**_parser("warmup", warmup, {}, set()).parse_args(argv).as_dict())
+
+
 COMMANDS = {
     "prepare": Command("make a data set out of sound files", _prepare),
     "train": Command("train an instrument on a data set, or resume", _train),
     "resynthesize": Command("play a recording on a trained instrument", _resynthesize),
+    "bench": Command("measure the kernels against plain torch on this machine", _bench),
+    "warmup": Command("compile every kernel now, not at its first call", _warmup),
     "demo": Command("train a small violin on bundled phrases and play it", _demo),
 }
 

@@ -52,7 +52,7 @@ from fastddsp.kernels.cpu.simd import (
     sum_rows,
     width_of,
 )
-from fastddsp.kernels.cpu.sine import cos_turns, sin_turns
+from fastddsp.kernels.cpu.sine import sin_cos_turns, sin_turns
 from fastddsp.kernels.phase import envelope_weights, from_radians, tap_offset, to_radians
 
 BLOCK, HALF = 16, 8
@@ -87,17 +87,12 @@ def _audible(a, c, nyquist, n_harmonics):
 
 
 @njit(forceinline=True)
-def _sin_cos(phase):
-    return sin_turns(phase), cos_turns(phase)
-
-
-@njit(forceinline=True)
 def _start_block(m, phase, shift, s, c, turn):
     """Sin and cos of 16 m theta + psi: exact every 8th block, else the previous block's turned by 16 theta."""
     if m == 0:
         return s, c
     if m % BLOCKS_PER_SEED == 0:
-        return _sin_cos(phase * (BLOCK * m) + shift)
+        return sin_cos_turns(phase * (BLOCK * m) + shift)
     sin_block, cos_block = turn
     return fma(s, cos_block, c * sin_block), fma(c, cos_block, s * sin_block * -1.0)
 
@@ -110,8 +105,8 @@ def _bank_tile(phases, psi, a0, a1, n_plain, w0, w1, y):
     """
     phase = load(phases, 0)
     shift, sin_psi, cos_psi = psi
-    sin1, cos1 = _sin_cos(phase)
-    turn = _sin_cos(phase * BLOCK)
+    sin1, cos1 = sin_cos_turns(phase)
+    turn = sin_cos_turns(phase * BLOCK)
     w = cos1 + cos1
     s, c = splat(y, sin_psi), splat(y, cos_psi)
     y0, y1 = splat(y, 0.0), splat(y, 0.0)
@@ -161,8 +156,8 @@ def _analysis_tile(phases, psi, g, n_plain, w0, w1, rows0, rows1):
     """rows0_h += w0 g sin, rows1_h += w1 g sin over one tile, h <= n_plain; else as _bank_tile."""
     phase = load(phases, 0)
     shift, sin_psi, cos_psi = psi
-    sin1, cos1 = _sin_cos(phase)
-    turn = _sin_cos(phase * BLOCK)
+    sin1, cos1 = sin_cos_turns(phase)
+    turn = sin_cos_turns(phase * BLOCK)
     w = cos1 + cos1
     s, c = splat(g, sin_psi), splat(g, cos_psi)
     g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)

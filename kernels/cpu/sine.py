@@ -28,6 +28,10 @@ def cos_turns(phase):
     """cos(2 pi phase): a Vector of int32 or int64 phases -> float32 or float64."""
 
 
+def sin_cos_turns(phase):
+    """Both, for little more than one of them."""
+
+
 @njit(forceinline=True)
 def sin_ahead(ahead):
     """Sine of the phase that is a quarter turn behind `ahead`: for callers who add the quarter turn elsewhere."""
@@ -55,6 +59,13 @@ def _sin_turns(phase):
     if isinstance(phase, Vector):
         quarter = {types.int32: types.int32(QUARTER_TURN_32), types.int64: QUARTER_TURN_64}[phase.element]
         return lambda phase: sin_ahead(phase + quarter)
+
+
+@overload(sin_cos_turns, inline="always")
+def _sin_cos_turns(phase):
+    if isinstance(phase, Vector):
+        quarter = {types.int32: types.int32(QUARTER_TURN_32), types.int64: QUARTER_TURN_64}[phase.element]
+        return lambda phase: sin_cos_ahead(phase + quarter)
 
 
 @overload(cos_turns, inline="always")

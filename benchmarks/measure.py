@@ -1,0 +1,140 @@
+"""How figures are made: rivals in turn on the same inputs, memory in fresh processes, and what the machine can do.
+
+Times are medians of rounds in which every rival runs once, so that a machine whose speed drifts drifts for all of them;
+what is reported is ratios. The limit of a kernel is the multiply-adds that it needs over the peak measured here.
+"""
+
+import importlib
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+
+def interleaved(rivals: dict[str, Callable[[], object]], rounds: int, repeats: dict[str, int] | None = None) -> dict:
+    """Median seconds of each rival, warm, over `rounds` rounds; a quick one may run several times a round."""
+    for run in rivals.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(rounds):
+        for name, run in rivals.items():
+            for _ in range((repeats or {}).get(name, 1)):
+                start = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def compare(name: str, case, multiply_add_peak: float, rounds: int = 5) -> dict:
+    """Times of a case's rivals, how many times slower they are than ours, our share of the peak, and peak memory."""
+    rivals = case.rivals()
+    ours = next(iter(rivals))
+    seconds = interleaved(rivals, rounds, {ours: 5})
+    return {
+        "seconds": seconds,
+        "times_slower": {rival: seconds[rival] / seconds[ours] for rival in rivals if rival != ours},
+        "multiply_adds": case.multiply_adds(),
+        "share_of_peak": case.multiply_adds() / seconds[ours] / multiply_add_peak,
+        "data_bytes": case.data_bytes(),
+        "peak_bytes": {rival: peak_memory(name, rival) for rival in rivals},
+    }
+
+
+def peak_memory(case: str, rival: str) -> int:
+    """Bytes that one run of `rival` in `case` adds to the peak of a fresh process, warmed up on a small case."""
+    # By way of a shell: a process inherits the peak of the one that it was forked from, and ours is large by now.
+    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", "fastddsp.benchmarks.measure", case, rival]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def _peak_of_this_process() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _current_memory() -> int:
+    """Resident bytes now."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def multiply_add_peak(n_threads: int) -> float:
+    """Multiply-adds a second that `n_threads` threads reach together on independent chains in float32 registers."""
+    from fastddsp.benchmarks.peak import CHAINS, chains
+
+    lanes = chains(1)
+
+    def run() -> float:
+        workers = [threading.Thread(target=chains, args=(400_000,)) for _ in range(n_threads)]
+        start = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return n_threads * 400_000 * CHAINS * lanes / (time.perf_counter() - start)
+
+    return max(run() for _ in range(7))
+
+
+def copy_bandwidth() -> float:
+    """Bytes a second, read and written, of copying 256 MB."""
+    source = np.zeros(2**25)
+    target = np.empty_like(source)
+
+    def run() -> float:
+        start = time.perf_counter()
+        np.copyto(target, source)
+        return 2 * source.nbytes / (time.perf_counter() - start)
+
+    return max(run() for _ in range(5))
+
+
+def machine() -> dict:
+    """What a figure depends on: processor, cores, versions, vector width, peaks."""
+    import numba
+
+    from fastddsp.kernels.cpu.simd import REGISTER_BYTES
+
+    with open("/proc/cpuinfo") as cpuinfo:
+        names = [line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+        "numba": numba.__version__,
+        "register_bytes": REGISTER_BYTES,
+        "multiply_adds_per_second": multiply_add_peak(torch.get_num_threads()),
+        "copy_bytes_per_second": copy_bandwidth(),
+    }
+
+
+def _measure_memory(case: str, rival: str) -> None:
+    comparisons = importlib.import_module("fastddsp.benchmarks.comparisons")
+    comparisons.case(case).small().rivals()[rival]()  # compiles, starts threads, fills caches
+    run = comparisons.case(case).rivals()[rival]  # its inputs exist now
+    before = _current_memory()
+    run()
+    print(max(0, _peak_of_this_process() - before))
+
+
+if __name__ == "__main__":
+    _measure_memory(*sys.argv[1:])
+
+
+def save(path: str, figures: dict) -> None:
+    """Write figures as JSON, whole or not at all."""
+    with open(path + ".part", "w") as file:
+        json.dump(figures, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".part", path)

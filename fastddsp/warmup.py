@@ -1,0 +1,37 @@
+"""`fastddsp warmup`: every kernel compiled and cached, so that no first call waits."""
+
+import time
+
+
+def warmup(float64: bool = True) -> None:
+    """Compile every kernel now, not at its first call.
+
+    Args:
+        float64: also the float64 kernels, which only tests and careful users need.
+    """
+    import torch
+
+    start = time.perf_counter()
+    for dtype in (torch.float32, torch.float64) if float64 else (torch.float32,):
+        for name, call in _calls(dtype).items():
+            begin = time.perf_counter()
+            call().sum().backward()
+            print(f"{name}, {dtype}: {time.perf_counter() - begin:.1f} s", flush=True)
+    print(f"All kernels are compiled and cached ({time.perf_counter() - start:.1f} s).")
+
+
+def _calls(dtype) -> dict:
+    """A small call of each kernel op, on tensors that need gradients."""
+    import torch
+
+    from fastddsp.autograd import filters, oscillators
+
+    def ones(*shape):
+        return torch.ones(*shape, dtype=dtype, requires_grad=True)
+
+    f0_hz = (100 * torch.ones(1, 4, 1, dtype=dtype)).requires_grad_()
+    return {
+        "harmonic bank": lambda: oscillators.harmonic_bank(f0_hz, ones(1, 4, 20), 256),
+        "frequency filter": lambda: filters.frequency_filter(ones(1, 256), ones(1, 4, 65), 257),
+        "filtered noise": lambda: filters.filtered_noise(ones(1, 4, 65), 256),
+    }
