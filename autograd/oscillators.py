@@ -17,6 +17,7 @@ magenta needs against float32 drift, changes nothing here.
 """
 
 import math
+from typing import Any
 
 import torch
 
@@ -52,8 +53,8 @@ def _bank_cpu(f0_hz, amplitudes, initial_phase, *settings):
     return audio, torch.from_numpy(bank.final_phase)
 
 
-def _bank_backward_cpu(g_audio, g_final, f0_hz, amplitudes, initial_phase, *settings):
-    *settings, need_phase, need_amplitudes = settings
+def _bank_backward_cpu(g_audio, g_final, f0_hz, amplitudes, initial_phase, *settings_and_needs):
+    *settings, need_phase, need_amplitudes = settings_and_needs
     d_f0 = torch.zeros_like(f0_hz, memory_format=torch.contiguous_format) if need_phase else f0_hz.new_empty(0)
     d_initial = g_final.clone(memory_format=torch.contiguous_format)
     d_amplitudes = (
@@ -296,7 +297,7 @@ def harmonic_bank(
     nyquist: float | None = None,
     return_final_phase: bool = False,
     backend: str = "auto",
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+) -> Any:  # Tensor, or a pair of them with return_final_phase
     """Audio of one harmonic oscillator bank from frame-rate controls.
 
     f0 is blended linearly between frames, amplitudes by `amp_resample_method`; the phase is its exact sum.
@@ -370,7 +371,7 @@ def harmonic_synthesis(
     initial_phase: torch.Tensor | None = None,
     return_final_phase: bool = False,
     backend: str = "auto",
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+) -> torch.Tensor | Any:  # a pair with return_final_phase, which only the caller knows
     """Audio of a harmonic oscillator bank: one amplitude and a distribution over the harmonics, frame by frame.
 
     Args:
