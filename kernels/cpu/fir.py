@@ -20,6 +20,7 @@ Cost in multiply-adds per frame of H samples and L taps: H L forward, 2 H L back
 """
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +34,9 @@ from fastddsp.kernels.cpu.rows import (
     TAPS,
     TILE_ROWS,
     accumulator,
+    add_rows,
     gather_rows,
     rows,
-    scatter_rows,
     slide,
     spread,
 )
@@ -49,7 +50,7 @@ WORK_PER_CHUNK = 2**22  # multiply-adds forward: 35 us, long beside the 5 us of 
 class Source(NamedTuple):
     """What is filtered: audio, or the noise of seeds (then audio is empty)."""
 
-    audio: np.ndarray  # [batch, n_samples]
+    audio: np.ndarray  # [batch * n_samples]
     seeds: np.ndarray  # int64 [batch]
     offset: int  # of the first sample in the noise's stream
 
@@ -74,19 +75,24 @@ class Layout(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Rows for one group of blocks."""
+    """Buffers for one group of blocks, one block a lane. What is not needed at the same time shares its place.
 
-    x: np.ndarray
-    x_reversed: np.ndarray
-    h: np.ndarray  # LEAD rows of zeros around it
-    z: np.ndarray  # magnitudes
-    r: np.ndarray  # lags
+    All of it, 50 kB for 64 samples and 128 taps, is in use once a group: every kB less is one less to fetch from the
+    second cache.
+    """
+
+    x: np.ndarray  # rows of samples
+    h: np.ndarray  # rows of taps, LEAD rows of zeros around them
+    g: np.ndarray  # rows of g; forward: x reversed
+    z: np.ndarray  # rows of magnitudes, or of lags
+    r: np.ndarray  # the other of the two
     odd: np.ndarray
-    dh: np.ndarray
-    signal: np.ndarray  # y or g
-    stage: np.ndarray  # one lane after the other
-    begins: np.ndarray  # int64 [lanes]: where each lane's numbers begin
-    lengths: np.ndarray  # int64 [lanes]: how many there are
+    dh: np.ndarray  # over r and odd
+    tile: np.ndarray  # TILE_ROWS rows of y or dx
+    staged: np.ndarray  # what goes into lanes or comes from them: samples, magnitudes; backward: g
+    ring: np.ndarray  # the group's samples and what follows them: y; backward: dx
+    begins: np.ndarray  # int64 [lanes]: where a lane's numbers begin in one of these
+    lengths: np.ndarray  # int64 [lanes]: samples in a lane's block
 
 
 # ------------------------------------------------------------------------------------------------------------ the plan
@@ -137,21 +143,20 @@ def _correlate(a, i, first, last, b, j):
     return acc
 
 
-@njit
+@njit(error_model="numpy")
 def _cosine_transform(z, design, odd, r):
     """r[m] = sum_{k <= n} z[k] cos(pi k m / n), m = 0..n; `odd` is scratch."""
     n, width = design.n, register_width(z)
     at, size = 0, design.base
-    columns = (size // TILE_ROWS + 1) * TILE_ROWS
+    stride, columns = n // size, (size // TILE_ROWS + 1) * TILE_ROWS
     for m in range(0, columns, TILE_ROWS):
         acc = accumulator(z)
         for k in range(size + 1):
-            acc = spread(acc, z, k * (n // size), design.cosines, at + k * columns + m)
+            acc = spread(acc, z, k * stride, design.cosines, at + k * columns + m)
         store(r, m * width, acc)
     at += (size + 1) * columns
     while size < n:
-        columns = (size + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
-        stride = n // (2 * size)
+        stride, columns = stride // 2, (size + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS
         for m in range(0, columns, TILE_ROWS):
             acc = accumulator(z)
             for k in range(size):
@@ -165,7 +170,7 @@ def _cosine_transform(z, design, odd, r):
         size *= 2
 
 
-@njit
+@njit(error_model="numpy")
 def _halve_ends(z, n):
     """The first and the last magnitude count half."""
     width = register_width(z)
@@ -173,7 +178,7 @@ def _halve_ends(z, n):
     store(z, n * width, load_register(z, n * width) * 0.5)
 
 
-@njit
+@njit(error_model="numpy")
 def _taps_from_lags(r, design, h):
     """h[l] = window[l] r[|lag of l|]."""
     width = register_width(r)
@@ -182,7 +187,7 @@ def _taps_from_lags(r, design, h):
         store(h, (LEAD + l) * width, load_register(r, lag * width) * design.window[l])
 
 
-@njit
+@njit(error_model="numpy")
 def _lags_from_taps(dh, design, dr):
     """The transpose: dr[m] = sum of window[l] dh[l] over the taps at lags m and -m."""
     width = register_width(dh)
@@ -195,208 +200,235 @@ def _lags_from_taps(dh, design, dr):
 # ------------------------------------------------------------------------------------------------------ in and out again
 
 
-@njit
+@njit(error_model="numpy")
 def _scratch(design, layout, like):
     n_taps, size, n_lanes = design.window.size, layout.block_size, register_width(like)
-    long = size + n_taps + 2 * TILE_ROWS + TAPS
-    n_bands = design.n + 1 + TILE_ROWS
+    n_lags = design.n + 1 + TILE_ROWS
+    shared = rows(max(n_lags + design.n + TILE_ROWS, n_taps + TILE_ROWS), like)
+    long = size + (n_taps + size + TILE_ROWS) // n_lanes + 2
     return Scratch(
         rows(size + TILE_ROWS, like),
-        rows(size + TILE_ROWS, like),
         rows(n_taps + 2 * LEAD, like),
-        rows(n_bands, like),
-        rows(n_bands, like),
-        rows(n_bands, like),
-        rows(n_taps + TILE_ROWS, like),
+        rows(size + n_taps + 2 * TILE_ROWS + TAPS, like),
+        rows(n_lags, like),
+        shared,
+        shared[n_lags * n_lanes :],
+        shared,
+        rows(TILE_ROWS, like),
+        rows(max(long, design.n + 2), like),
         rows(long, like),
-        rows(max(long, n_bands), like),
         np.zeros(n_lanes, np.int64),
         np.zeros(n_lanes, np.int64),
     )
 
 
-@njit
-def _lanes_of_blocks(layout, first, last, origin, scratch):
-    """Point each lane at its block, in a signal that begins at sample `origin`; no samples in lanes without a block."""
-    scratch.begins[:] = 0
-    scratch.lengths[:] = 0
-    for block in range(first, last):
-        scratch.begins[block - first] = layout.starts[block] - origin
-        scratch.lengths[block - first] = layout.starts[block + 1] - layout.starts[block]
+@njit(forceinline=True)
+def _copy(source, i, target, j, n):
+    """target[j : j + n] = source[i : i + n]; the two may overlap if j < i."""
+    width = register_width(source)
+    whole = n // width * width
+    for k in range(0, whole, width):
+        store(target, j + k, load_register(source, i + k))
+    for k in range(whole, n):
+        target[j + k] = source[i + k]
 
 
-@njit
-def _lanes_of_frames(layout, first, last, n_bands, scratch):
-    """Point each lane at the magnitudes of its block's frame."""
-    scratch.begins[:] = 0
-    scratch.lengths[:] = 0
-    for block in range(first, last):
-        scratch.begins[block - first] = layout.frames[block] * n_bands
-        scratch.lengths[block - first] = n_bands
+@njit(forceinline=True)
+def _add(source, i, target, j, n):
+    """target[j : j + n] += source[i : i + n]."""
+    width = register_width(source)
+    whole = n // width * width
+    for k in range(0, whole, width):
+        store(target, j + k, load_register(target, j + k) + load_register(source, i + k))
+    for k in range(whole, n):
+        target[j + k] += source[i + k]
 
 
-@njit
-def _read_lanes(source, n, scratch, block):
-    """n rows of source[begins[lane] :][: lengths[lane]], zeros after that."""
-    n_lanes, stage = scratch.begins.size, scratch.stage
-    pitch = (n + QUAD - 1) // QUAD * QUAD
-    for lane in range(n_lanes):
-        begin, length, at = scratch.begins[lane], scratch.lengths[lane], lane * pitch
-        for i in range(length):
-            stage[at + i] = source[begin + i]
-        for i in range(length, pitch):
-            stage[at + i] = 0
-    slots = np.arange(n_lanes) * pitch
-    for i in range(0, pitch, QUAD):
-        gather_rows(block, i, stage, slots, i)
+@njit(error_model="numpy")
+def _copy_window(source, low, high, begin, end, target):
+    """target = source[begin:end], with zeros before index `low` and from `high` on.
+
+    Lanes are read from such a copy, even where they could be read from the source: 16 of them at once defeat the
+    prefetcher, and waiting for memory took 20 ns a frame of 64 samples; the copy takes 2.
+    """
+    first, last = min(max(low, begin), end), max(min(high, end), begin)
+    target[: first - begin] = 0
+    _copy(source, first, target, first - begin, last - first)
+    target[max(last, first) - begin : end - begin] = 0
 
 
-@njit
-def _stage_lanes(block, n, scratch):
-    """n rows into the staging area, one lane after the other. Returns the distance between lanes."""
-    pitch = (n + QUAD - 1) // QUAD * QUAD
-    slots = np.arange(scratch.begins.size) * pitch
-    for i in range(0, pitch, QUAD):
-        scatter_rows(block, i, scratch.stage, slots, i)
-    return pitch
-
-
-@njit
-def _add_lanes(block, n, scratch, target):
-    """target[begins[lane] :][: lengths[lane]] += the lanes of n rows, lane by lane."""
-    pitch = _stage_lanes(block, n, scratch)
+@njit(error_model="numpy")
+def _point_at_blocks(layout, group, at, scratch):
+    """Lanes begin where their blocks do, in a signal that has the group's first sample at index `at`."""
+    first, stop = group
     for lane in range(scratch.begins.size):
-        begin, at = scratch.begins[lane], lane * pitch
-        for i in range(scratch.lengths[lane]):
-            target[begin + i] += scratch.stage[at + i]
+        block = min(first + lane, stop - 1)
+        scratch.begins[lane] = at + layout.starts[block] - layout.starts[first]
+        # No samples in a lane without a block.
+        scratch.lengths[lane] = layout.starts[block + 1] - layout.starts[block] if first + lane < stop else 0
 
 
-@njit
-def _design_lanes(magnitudes, layout, first, last, design, scratch):
-    """Rows of taps for the frames of the blocks first..last."""
-    n_bands = design.n + 1
-    _lanes_of_frames(layout, first, last, n_bands, scratch)
-    _read_lanes(magnitudes, n_bands, scratch, scratch.z)
+@njit(error_model="numpy")
+def _point_at_bands(n_bands, scratch):
+    """Lanes begin where their magnitudes do: one lane after the other."""
+    for lane in range(scratch.begins.size):
+        scratch.begins[lane] = lane * n_bands
+
+
+@njit(error_model="numpy")
+def _clear_after_ends(block, i, n, scratch):
+    """Zeros where n rows, the first of them sample i of every lane, lie after a lane's last sample."""
+    width = register_width(block)
+    for lane in range(width):
+        for row in range(max(scratch.lengths[lane] - i, 0), n):
+            block[row * width + lane] = 0
+
+
+@njit(error_model="numpy")
+def _read_lanes(source, n, scratch, block):
+    """n rows: lane p gets source[begins[p] :][:n]."""
+    for i in range(0, n, QUAD):
+        gather_rows(block, i, source, scratch.begins, i)
+
+
+@njit(error_model="numpy")
+def _read_samples(source, b, layout, group, scratch):
+    """Rows of x: the samples of each lane's block, then zeros."""
+    first, last, at = layout.starts[group[0]], layout.starts[group[1]], 0
+    if source.seeds.size == 0:
+        _copy(source.audio, b * layout.starts[-1] + first, scratch.staged, 0, last - first)
+    else:
+        at = (source.offset + first) % QUAD
+        noise = scratch.staged[: (at + last - first + QUAD - 1) // QUAD * QUAD]
+        fill(source.seeds[b], b, source.offset + first - at, noise)
+    _point_at_blocks(layout, group, at, scratch)
+    _read_lanes(scratch.staged, layout.block_size, scratch, scratch.x)
+    _clear_after_ends(scratch.x, 0, (layout.block_size + QUAD - 1) // QUAD * QUAD, scratch)
+
+
+# ---------------------------------------------------------------------------------------- groups: one block in each lane
+
+
+@njit(error_model="numpy")
+def _design_taps(magnitudes, b, layout, group, design, scratch):
+    """Rows of h: the taps of each lane's frame."""
+    n_bands, n_frames = design.n + 1, layout.first_block.size - 1
+    for lane in range(scratch.begins.size):
+        frame = layout.frames[min(group[0] + lane, group[1] - 1)]
+        _copy(magnitudes, (b * n_frames + frame) * n_bands, scratch.staged, lane * n_bands, n_bands)
+    _point_at_bands(n_bands, scratch)
+    _read_lanes(scratch.staged, n_bands, scratch, scratch.z)
     _halve_ends(scratch.z, design.n)
     _cosine_transform(scratch.z, design, scratch.odd, scratch.r)
     _taps_from_lags(scratch.r, design, scratch.h)
 
 
-@njit
-def _samples(source, b, first, last):
-    """Samples first..last of row b of the source."""
-    if source.seeds.size == 0:
-        return source.audio[b, first:last]
-    begin = source.offset + first
-    lead = begin % 4
-    noise = np.empty((lead + last - first + 3) // 4 * 4, source.audio.dtype)
-    fill(source.seeds[b], b, begin - lead, noise)
-    return noise[lead : lead + last - first]
+@njit(error_model="numpy")
+def _add_tile(i, scratch, target):
+    """target[begins[p] + i :][:TILE_ROWS] += lane p of the tile."""
+    for e in range(0, TILE_ROWS, QUAD):
+        add_rows(scratch.tile, e, target, scratch.begins, i + e)
+
+
+@njit(error_model="numpy")
+def _convolve(layout, design, scratch, y):
+    """y[begin + q] += sum_i x[i] h[q - i] of every lane, as a correlation with x reversed."""
+    size, n_taps, width = layout.block_size, design.window.size, register_width(scratch.x)
+    for i in range(size):
+        store(scratch.g, (size - 1 - i) * width, load_register(scratch.x, i * width))
+    scratch.g[size * width : (size + TAPS) * width] = 0
+    for q in range(0, size + n_taps - 1, TILE_ROWS):
+        first, last = max(0, size - TILE_ROWS - q), min(size, size + n_taps - 1 - q)
+        store(scratch.tile, 0, _correlate(scratch.g, 0, first, last, scratch.h, LEAD + q - (size - 1)))
+        _add_tile(q, scratch, y)
+
+
+@njit(error_model="numpy")
+def _audio_gradient(layout, design, scratch, dx):
+    """dx[begin + i] += sum_l h[l] g[i + l] of every lane."""
+    for i in range(0, layout.block_size, TILE_ROWS):
+        store(scratch.tile, 0, _correlate(scratch.h, LEAD, 0, design.window.size, scratch.g, i))
+        _clear_after_ends(scratch.tile, i, TILE_ROWS, scratch)
+        _add_tile(i, scratch, dx)
+
+
+@njit(error_model="numpy")
+def _magnitude_gradient(layout, design, scratch):
+    """Rows of dX into r, from rows of dh[l] = sum_i x[i] g[l + i]; QUAD - 1 rows of zeros after them."""
+    width = register_width(scratch.x)
+    for l in range(0, design.window.size, TILE_ROWS):
+        store(scratch.dh, l * width, _correlate(scratch.x, 0, 0, layout.block_size, scratch.g, l))
+    _lags_from_taps(scratch.dh, design, scratch.z)
+    _cosine_transform(scratch.z, design, scratch.odd, scratch.r)
+    _halve_ends(scratch.r, design.n)
+    scratch.r[(design.n + 1) * width : (design.n + QUAD) * width] = 0
 
 
 # ------------------------------------------------------------------------------------- chunks: one call of a thread each
 
 
-@njit
-def _convolve_blocks(layout, design, scratch):
-    """y[q] = sum_i x[i] h[q - i] in every lane, as a correlation with x reversed."""
-    size, n_taps, width = layout.block_size, design.window.size, register_width(scratch.x)
-    for i in range(size):
-        store(scratch.x_reversed, (size - 1 - i) * width, load_register(scratch.x, i * width))
-    for q in range(0, size + n_taps - 1, TILE_ROWS):
-        first, last = max(0, size - TILE_ROWS - q), min(size, size + n_taps - 1 - q)
-        y = _correlate(scratch.x_reversed, 0, first, last, scratch.h, LEAD + q - (size - 1))
-        store(scratch.signal, q * width, y)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _filter_chunk(source, magnitudes, layout, design, delay, b, blocks, tail, out):
+    """Filter some blocks of row b: their samples of `out`, and in `tail` what rings on after them."""
+    scratch, n_out = _scratch(design, layout, out), out.shape[1]
+    y = scratch.ring
+    for first in range(blocks[0], blocks[1], scratch.begins.size):
+        group = first, min(first + scratch.begins.size, blocks[1])
+        origin, end = layout.starts[group[0]], layout.starts[group[1]]
+        _design_taps(magnitudes, b, layout, group, design, scratch)
+        _read_samples(source, b, layout, group, scratch)
+        _point_at_blocks(layout, group, 0, scratch)
+        _convolve(layout, design, scratch, y)
+        low, high = max(origin, delay), min(end, n_out + delay)
+        if low < high:
+            _copy(y, low - origin, out[b], low - delay, high - low)
+        _copy(y, end - origin, y, 0, tail.size)
+        y[tail.size : tail.size + end - origin] = 0
+    _copy(y, 0, tail, 0, tail.size)
 
 
-@njit(nogil=True, cache=True)
-def _filter_chunk(source, magnitudes, layout, design, delay, b, first_frame, last_frame, tail, out):
-    """Filter some frames of row b: their samples of `out`, and in `tail` what rings on after them.
-
-    magnitudes: [batch, frames * bands].
-    """
-    first, last = layout.first_block[first_frame], layout.first_block[last_frame]
-    origin, end = layout.starts[first], layout.starts[last]
-    x = _samples(source, b, origin, end)
-    y = np.zeros(end - origin + layout.block_size + tail.size, out.dtype)
-    scratch = _scratch(design, layout, out)
-    n_lanes, n_y = scratch.begins.size, layout.block_size + tail.size
-    for block in range(first, last, n_lanes):
-        stop = min(block + n_lanes, last)
-        _design_lanes(magnitudes[b], layout, block, stop, design, scratch)
-        _lanes_of_blocks(layout, block, stop, origin, scratch)
-        _read_lanes(x, layout.block_size, scratch, scratch.x)
-        _convolve_blocks(layout, design, scratch)
-        scratch.lengths[:] += tail.size
-        scratch.lengths[stop - block :] = 0
-        _add_lanes(scratch.signal, n_y, scratch, y)
-    for p in range(max(origin - delay, 0), min(end - delay, out.shape[1])):
-        out[b, p] = y[p + delay - origin]
-    tail[:] = y[end - origin : end - origin + tail.size]
-
-
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _add_tails(tails, ends, chunks_per_row, n_samples, delay, out):
-    """Add what rings on after every chunk to what follows it, in order."""
+    """Add what rings on after every chunk to what follows it, in order; zeros where no block reaches."""
+    n_out = out.shape[1]
     for b in range(out.shape[0]):
-        for p in range(min(max(n_samples - delay, 0), out.shape[1]), out.shape[1]):
-            out[b, p] = 0
-        for p in range(min(-delay, out.shape[1])):
-            out[b, p] = 0
+        out[b, : min(max(-delay, 0), n_out)] = 0
+        out[b, min(max(n_samples - delay, 0), n_out) :] = 0
         for chunk in range(chunks_per_row):
             begin = ends[chunk] - delay
-            for i in range(max(0, -begin), min(tails.shape[1], out.shape[1] - begin)):
+            for i in range(max(0, -begin), min(tails.shape[1], n_out - begin)):
                 out[b, begin + i] += tails[b * chunks_per_row + chunk, i]
 
 
-@njit
-def _gradients_of_blocks(layout, design, needs, scratch):
-    """From x, h and g: rows of dx into x_reversed, and rows of dX into r."""
-    size, n_taps, width = layout.block_size, design.window.size, register_width(scratch.x)
-    if needs[0]:
-        for i in range(0, size, TILE_ROWS):
-            store(scratch.x_reversed, i * width, _correlate(scratch.h, LEAD, 0, n_taps, scratch.signal, i))
-    if needs[1]:
-        for l in range(0, n_taps, TILE_ROWS):
-            store(scratch.dh, l * width, _correlate(scratch.x, 0, 0, size, scratch.signal, l))
-        _lags_from_taps(scratch.dh, design, scratch.z)
-        _cosine_transform(scratch.z, design, scratch.odd, scratch.r)
-        _halve_ends(scratch.r, design.n)
-
-
-@njit(nogil=True, cache=True)
-def _gradient_chunk(
-    g_out, source, magnitudes, layout, design, delay, b, first_frame, last_frame, needs, d_audio, d_magnitudes
-):
-    """Gradients of some frames of row b; d_audio and d_magnitudes are zeros, needs says which of them to fill.
-
-    magnitudes, d_magnitudes: [batch, frames * bands].
-    """
-    first, last = layout.first_block[first_frame], layout.first_block[last_frame]
-    origin, end = layout.starts[first], layout.starts[last]
-    size, n_g = layout.block_size, layout.block_size + design.window.size - 1
-    x = _samples(source, b, origin, end) if needs[1] else g_out[b, :0]
-    g = np.zeros(end - origin + n_g + QUAD, g_out.dtype)
-    for p in range(max(origin - delay, 0), min(end + n_g - size - delay, g_out.shape[1])):
-        g[p + delay - origin] = g_out[b, p]
-    scratch = _scratch(design, layout, g_out)
-    n_lanes = scratch.begins.size
-    for block in range(first, last, n_lanes):
-        stop = min(block + n_lanes, last)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _gradient_chunk(g, n_out, source, magnitudes, layout, design, delay, b, blocks, needs, d_audio, d_magnitudes):
+    """Gradients of some blocks of row b; `needs` says which of d_audio and d_magnitudes (zeros, all flat) to fill."""
+    scratch, n_bands = _scratch(design, layout, g), design.n + 1
+    n_samples, n_frames = layout.starts[-1], layout.first_block.size - 1
+    n_taps = design.window.size
+    for first in range(blocks[0], blocks[1], scratch.begins.size):
+        group = first, min(first + scratch.begins.size, blocks[1])
+        origin, end = layout.starts[group[0]], layout.starts[group[1]]
+        begin = b * n_out - delay + origin
+        _copy_window(g, b * n_out, (b + 1) * n_out, begin, begin + end - origin + n_taps - 1, scratch.staged)
+        _point_at_blocks(layout, group, 0, scratch)
+        _read_lanes(scratch.staged, layout.block_size + n_taps - 1, scratch, scratch.g)
         if needs[0]:
-            _design_lanes(magnitudes[b], layout, block, stop, design, scratch)
-        _lanes_of_blocks(layout, block, stop, origin, scratch)
-        for i in range(0, n_g, QUAD):
-            gather_rows(scratch.signal, i, g, scratch.begins, i)
+            _design_taps(magnitudes, b, layout, group, design, scratch)
+            scratch.ring[: end - origin] = 0
+            _point_at_blocks(layout, group, 0, scratch)
+            _audio_gradient(layout, design, scratch, scratch.ring)
+            _copy(scratch.ring, 0, d_audio, b * n_samples + origin, end - origin)
         if needs[1]:
-            _read_lanes(x, size, scratch, scratch.x)
-        _gradients_of_blocks(layout, design, needs, scratch)
-        if needs[0]:
-            scratch.begins[:] += origin
-            _add_lanes(scratch.x_reversed, size, scratch, d_audio[b])
-        if needs[1]:
-            _lanes_of_frames(layout, block, stop, design.n + 1, scratch)
-            _add_lanes(scratch.r, design.n + 1, scratch, d_magnitudes[b])
+            _read_samples(source, b, layout, group, scratch)
+            _magnitude_gradient(layout, design, scratch)
+            _point_at_bands(n_bands, scratch)
+            scratch.staged[: n_bands * scratch.begins.size] = 0
+            for k in range(0, n_bands, QUAD):
+                add_rows(scratch.r, k, scratch.staged, scratch.begins, k)
+            for block in range(group[0], group[1]):
+                at = (b * n_frames + layout.frames[block]) * n_bands
+                _add(scratch.staged, (block - group[0]) * n_bands, d_magnitudes, at, n_bands)
 
 
 # ------------------------------------------------------------------------------------------------------- public functions
@@ -404,60 +436,59 @@ def _gradient_chunk(
 
 def audio_source(audio: np.ndarray) -> Source:
     """Filter this audio, [batch, n_samples]."""
-    return Source(audio, np.empty(0, np.int64), 0)
+    return Source(audio.reshape(-1), np.empty(0, np.int64), 0)
 
 
 def noise_source(seeds: np.ndarray, offset: int, dtype: np.dtype) -> Source:
     """Filter the noise of seeds, int64 [batch], from sample `offset` of its stream on."""
-    return Source(np.empty((len(seeds), 0), dtype), seeds, offset)
+    return Source(np.empty(0, dtype), seeds, offset)
 
 
-def _chunks(n_rows: int, n_samples: int, n_frames: int, n_taps: int) -> np.ndarray:
-    """Borders of the chunks of a row, in frames: they depend on the problem alone, and so do the results."""
-    lanes = REGISTER_BYTES // 4
-    frames_of_chunk = WORK_PER_CHUNK * n_frames // max(n_samples * n_taps, 1)
-    frames_of_chunk = max(lanes, frames_of_chunk // lanes * lanes)
-    return np.append(np.arange(0, n_frames, frames_of_chunk), n_frames)
+def _chunks(layout: Layout, n_taps: int) -> list[tuple[int, int]]:
+    """First and last block of every chunk of a row: whole frames, about WORK_PER_CHUNK, in whole groups where possible.
+
+    They depend on the problem alone, and so do the results, to the last bit.
+    """
+    n_frames, lanes = len(layout.first_block) - 1, REGISTER_BYTES // 4
+    per_chunk = WORK_PER_CHUNK * n_frames // max(int(layout.starts[-1]) * n_taps, 1)
+    per_chunk = max(lanes, per_chunk // lanes * lanes)
+    borders = [int(layout.first_block[min(t, n_frames)]) for t in range(0, n_frames + per_chunk, per_chunk)]
+    return list(pairwise(borders))
 
 
 def filter_source(source: Source, magnitudes, n_samples: int, window_size: int, out, n_threads: int = 1) -> None:
     """out [batch, n_out] = the source filtered by magnitudes [batch, frames, bands], after the delay."""
     batch, n_frames, n_bands = magnitudes.shape
     layout, design = _layout(n_samples, n_frames), _design(n_bands, window_size, out.dtype.name)
-    n_taps = len(design.window)
-    delay, borders = fir.delay(n_taps), _chunks(batch, n_samples, n_frames, n_taps)
-    per_row = len(borders) - 1
-    tails = np.empty((batch * per_row, n_taps - 1), out.dtype)
-    flat = magnitudes.reshape(batch, -1)
+    delay, chunks = fir.delay(len(design.window)), _chunks(layout, len(design.window))
+    tails = np.empty((batch * len(chunks), len(design.window) - 1), out.dtype)
+    flat = magnitudes.reshape(-1)
 
-    def work(chunk: int) -> None:
-        b, i = divmod(chunk, per_row)
-        _filter_chunk(source, flat, layout, design, delay, b, borders[i], borders[i + 1], tails[chunk], out)
+    def work(i: int) -> None:
+        b, chunk = divmod(i, len(chunks))
+        _filter_chunk(source, flat, layout, design, delay, b, chunks[chunk], tails[i], out)
 
-    threads.run(work, batch * per_row, n_threads)
-    ends = layout.starts[layout.first_block[borders[1:]]]
-    _add_tails(tails, ends, per_row, n_samples, delay, out)
+    threads.run(work, len(tails), n_threads)
+    ends = layout.starts[[last for _, last in chunks]]
+    _add_tails(tails, ends, len(chunks), n_samples, delay, out)
 
 
 def gradients(
     g, source: Source, magnitudes, n_samples: int, window_size: int, d_audio, d_magnitudes, n_threads: int = 1
 ) -> None:
-    """Add to d_audio and d_magnitudes the gradients of sum(g * out); None for a gradient that is not needed.
+    """Add to d_audio and d_magnitudes, which hold zeros, the gradients of sum(g * out); None for one that is not needed.
 
     magnitudes may be None if d_audio is.
     """
     needs = (d_audio is not None, d_magnitudes is not None)
     batch, n_frames, n_bands = (magnitudes if magnitudes is not None else d_magnitudes).shape
     layout, design = _layout(n_samples, n_frames), _design(n_bands, window_size, g.dtype.name)
-    n_taps = len(design.window)
-    delay, borders = fir.delay(n_taps), _chunks(batch, n_samples, n_frames, n_taps)
-    per_row = len(borders) - 1
-    nothing = np.empty((batch, 0), g.dtype)
-    flat, d_flat = (nothing if m is None else m.reshape(batch, -1) for m in (magnitudes, d_magnitudes))
-    d_audio = nothing if d_audio is None else d_audio
+    delay, chunks = fir.delay(len(design.window)), _chunks(layout, len(design.window))
+    nothing = np.empty(0, g.dtype)
+    flat, *results = (nothing if x is None else x.reshape(-1) for x in (magnitudes, d_audio, d_magnitudes))
 
-    def work(chunk: int) -> None:
-        b, i = divmod(chunk, per_row)
-        _gradient_chunk(g, source, flat, layout, design, delay, b, borders[i], borders[i + 1], needs, d_audio, d_flat)
+    def work(i: int) -> None:
+        b, chunk = divmod(i, len(chunks))
+        _gradient_chunk(g.reshape(-1), g.shape[1], source, flat, layout, design, delay, b, chunks[chunk], needs, *results)
 
-    threads.run(work, batch * per_row, n_threads)
+    threads.run(work, batch * len(chunks), n_threads)

@@ -6,7 +6,7 @@ all its loads are aligned. The price is the way in and out: a transposition.
 
     rows(n, like)                               n rows of zeros of like's element type, aligned to registers
     gather_rows(block, i, source, starts, at)   QUAD rows from i on: lane p gets source[starts[p] + at :][:QUAD]
-    scatter_rows(block, i, target, starts, at)  the reverse
+    add_rows(block, i, target, starts, at)      the reverse, added to what is there, lane by lane
     accumulator(block)                          TILE_ROWS rows of zeros, in registers
     slide(acc, a, i, b, j)                      acc[r] += sum_{c < TAPS} a[i + c] b[j + r + c]: a step of a correlation
     spread(acc, x, i, coefficients, j)          acc[r] += coefficients[j + r] x[i]: a step of a matrix product
@@ -172,8 +172,8 @@ def gather_rows(typingctx, block, i, source, starts, at):
 
 
 @intrinsic
-def scatter_rows(typingctx, block, i, target, starts, at):
-    """target[starts[lane] + at + e] = block[i + e][lane], e < QUAD."""
+def add_rows(typingctx, block, i, target, starts, at):
+    """target[starts[lane] + at + e] += block[i + e][lane], e < QUAD; lanes may overlap."""
     n = _square(block.dtype)
 
     def codegen(context, builder, signature, args):
@@ -183,7 +183,8 @@ def scatter_rows(typingctx, block, i, target, starts, at):
             pieces = [list(_registers(builder, vector, n)) for vector in vectors]
             addresses = _lane_addresses(context, builder, signature, args, shift, n)
             for lane, (pointer, align) in enumerate(addresses):
-                builder.store(pieces[lane % n][lane // n], pointer, align=align)
+                total = builder.fadd(builder.load(pointer, align=align), pieces[lane % n][lane // n])
+                builder.store(total, pointer, align=align)
         return context.get_dummy_value()
 
     return types.void(block, i, target, starts, at), codegen
