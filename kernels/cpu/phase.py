@@ -42,7 +42,7 @@ def increments(a, c, i, n_samples, n_intervals, sample_rate):
     """A and D of interval i in 64-bit fractions of a turn; a, c: f0 in Hz at its ends."""
     offset = interval_start(i, n_samples, n_intervals) * n_intervals - i * n_samples
     first = a + (c - a) * (offset / n_samples)
-    slope = (c - a) * n_intervals / (n_samples * sample_rate)
+    slope = (c - a) / (n_samples / n_intervals * sample_rate)  # so rounded alike in a block and in the whole
     return fixed_point(first / sample_rate), fixed_point(slope)
 
 
