@@ -425,7 +425,8 @@ def _one_frame_rate(frequencies, harmonic_amplitudes, n_samples, method):
         return frequencies, harmonic_amplitudes, method
     if n_frequency and n_amplitude % n_frequency == 0:
         return resample(frequencies, n_amplitude), harmonic_amplitudes, method
-    return resample(frequencies, n_samples), resample(harmonic_amplitudes, n_samples, method), "nearest"
+    n_steps = n_samples or max(n_frequency, n_amplitude)
+    return resample(frequencies, n_steps), resample(harmonic_amplitudes, n_steps, method), "nearest"
 
 
 def harmonic_oscillator_bank(

@@ -98,7 +98,7 @@ def controls(n_frequency, n_amplitude, n_harmonics=5, batch=2):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("n_frequency", "n_amplitude", "n_samples"),
-    [(1, 6, 96), (3, 12, 96), (12, 3, 96), (2, 3, 97), (4, 4, 101), (7, 7, 3)],
+    [(1, 6, 96), (3, 12, 96), (12, 3, 96), (2, 3, 97), (4, 4, 101), (7, 7, 3), (2, 3, 0)],
 )
 def test_any_number_of_frames_and_samples(n_frequency, n_amplitude, n_samples, method):
     inputs = controls(n_frequency, n_amplitude)
