@@ -36,11 +36,10 @@ from fastddsp.kernels.cpu.rows import (
     accumulator,
     add_rows,
     gather_rows,
-    rows,
     slide,
     spread,
 )
-from fastddsp.kernels.cpu.simd import REGISTER_BYTES, load_register, register_width, store
+from fastddsp.kernels.cpu.simd import REGISTER_BYTES, load_register, pointer, register_width, store
 
 MAX_BLOCK = 96  # samples: the rows of a group of blocks (x, h, g and results for 128 taps: 43 kB) stay in the first cache
 LEAD = TILE_ROWS + TAPS  # rows of zeros before and after h, so that its ends need no special case
@@ -62,6 +61,7 @@ class Design(NamedTuple):
     cosines: np.ndarray  # of all stages of the transform, in the order of their use
     base: int  # size of the first stage: a plain matrix
     window: np.ndarray  # of every tap, with the transform's 1/n
+    n_taps: int
     first_lag: int
 
 
@@ -70,29 +70,30 @@ class Layout(NamedTuple):
 
     starts: np.ndarray  # int64 [n_blocks + 1]
     frames: np.ndarray  # int64 [n_blocks]: the frame of each block
-    first_block: np.ndarray  # int64 [n_frames + 1]: of each frame
     block_size: int  # samples in the longest block
+    n_samples: int
+    n_frames: int
 
 
 class Scratch(NamedTuple):
-    """Buffers for one group of blocks, one block a lane. What is not needed at the same time shares its place.
+    """Pointers to buffers for one group of blocks, one block a lane. Some share their place.
 
     All of it, 50 kB for 64 samples and 128 taps, is in use once a group: every kB less is one less to fetch from the
     second cache.
     """
 
-    x: np.ndarray  # rows of samples
-    h: np.ndarray  # rows of taps, LEAD rows of zeros around them
-    g: np.ndarray  # rows of g; forward: x reversed
-    z: np.ndarray  # rows of magnitudes, or of lags
-    r: np.ndarray  # the other of the two
-    odd: np.ndarray
-    dh: np.ndarray  # over r and odd
-    tile: np.ndarray  # TILE_ROWS rows of y or dx
-    staged: np.ndarray  # what goes into lanes or comes from them: samples, magnitudes; backward: g
-    ring: np.ndarray  # the group's samples and what follows them: y; backward: dx
-    begins: np.ndarray  # int64 [lanes]: where a lane's numbers begin in one of these
-    lengths: np.ndarray  # int64 [lanes]: samples in a lane's block
+    x: object  # rows of samples
+    h: object  # rows of taps, LEAD rows of zeros around them
+    g: object  # rows of g; forward: x reversed
+    z: object  # rows of magnitudes, or of lags
+    r: object  # the other of the two
+    odd: object
+    dh: object  # over r and odd
+    tile: object  # TILE_ROWS rows of y or dx
+    staged: object  # what goes into lanes or comes from them: samples, magnitudes; backward: g
+    ring: object  # the group's samples and what follows them: y; backward: dx
+    begins: object  # int64 [lanes]: where a lane's numbers begin in one of these
+    lengths: object  # int64 [lanes]: samples in a lane's block
 
 
 # ------------------------------------------------------------------------------------------------------------ the plan
@@ -114,11 +115,16 @@ def _design(n_bands: int, window_size: int, dtype: str) -> Design:
         stages.append(np.cos(np.pi / (2 * size) * np.outer(range(1, 2 * size, 2), range(_padded(size)))).ravel())
         size *= 2
     first_lag, window = fir.taps(2 * n, window_size)
-    return Design(n, np.concatenate(stages).astype(dtype), base, (window / n).astype(dtype), first_lag)
+    return Design(n, np.concatenate(stages).astype(dtype), base, (window / n).astype(dtype), len(window), first_lag)
 
 
 @lru_cache(maxsize=64)
-def _layout(n_samples: int, n_frames: int) -> Layout:
+def _layout(n_samples: int, n_frames: int, n_taps: int) -> tuple[Layout, list[tuple[int, int]]]:
+    """The blocks of a row, and its chunks: the first block and the one after the last of each.
+
+    Chunks are whole frames and whole groups where possible, about WORK_PER_CHUNK. They depend on the problem alone,
+    and so do the results, to the last bit.
+    """
     borders = fir.frame_borders(n_samples, n_frames)
     lengths = np.diff(borders)
     longest = int(lengths.max())
@@ -128,7 +134,67 @@ def _layout(n_samples: int, n_frames: int) -> Layout:
     first_block = np.concatenate([[0], np.cumsum(blocks_of_frame)])
     frames = np.repeat(np.arange(n_frames), blocks_of_frame)
     starts = borders[frames] + (np.arange(len(frames)) - first_block[frames]) * block_size
-    return Layout(np.append(starts, n_samples), frames, first_block, block_size)
+    layout = Layout(np.append(starts, n_samples), frames, block_size, n_samples, n_frames)
+
+    lanes = REGISTER_BYTES // 4
+    per_chunk = max(lanes, WORK_PER_CHUNK * n_frames // (n_samples * n_taps) // lanes * lanes)
+    ends = [int(first_block[min(t, n_frames)]) for t in range(0, n_frames + per_chunk, per_chunk)]
+    return layout, list(pairwise(ends))
+
+
+def _sizes(design: Design, layout: Layout, n_lanes: int) -> tuple[int, ...]:
+    """Rows of each block of Scratch, `r` to `dh` as one."""
+    n_lags, size, n_taps = design.n + 1 + TILE_ROWS, layout.block_size, design.n_taps
+    shared = max(n_lags + design.n + TILE_ROWS, n_taps + TILE_ROWS)
+    # As numbers: all samples of a group, and what a last tile may reach beyond them.
+    ring = size + (n_taps + size + TILE_ROWS) // n_lanes + 2
+    staged = max(ring, design.n + 2)
+    return (
+        size + TILE_ROWS,
+        n_taps + 2 * LEAD,
+        size + n_taps + 2 * TILE_ROWS + TAPS,
+        n_lags,
+        shared,
+        TILE_ROWS,
+        staged,
+        ring,
+    )
+
+
+def _workspace(design: Design, layout: Layout, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Memory for Scratch, zeros: numbers, indices, and the sizes."""
+    n_lanes = REGISTER_BYTES // dtype.itemsize
+    sizes = _sizes(design, layout, n_lanes)
+    return np.zeros((sum(sizes) + 1) * n_lanes, dtype), np.zeros(2 * n_lanes, np.int64), sizes
+
+
+@njit(forceinline=True, error_model="numpy")
+def _scratch(workspace, n_bands):
+    numbers, indices, sizes = workspace
+    width = register_width(numbers)
+    at = (-numbers.ctypes.data // numbers.itemsize) % width
+    x = pointer(numbers, at)
+    h = pointer(x, sizes[0] * width)
+    g = pointer(h, sizes[1] * width)
+    z = pointer(g, sizes[2] * width)
+    shared = pointer(z, sizes[3] * width)
+    odd = pointer(shared, (n_bands + TILE_ROWS) * width)
+    tile = pointer(shared, sizes[4] * width)
+    staged = pointer(tile, sizes[5] * width)
+    ring = pointer(staged, sizes[6] * width)
+    begins, lengths = pointer(indices, 0), pointer(indices, width)
+    return Scratch(x, h, g, z, shared, odd, shared, tile, staged, ring, begins, lengths)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _pointers(design, layout):
+    """The same with pointers for arrays."""
+    cosines, window = pointer(design.cosines, 0), pointer(design.window, 0)
+    starts, frames = pointer(layout.starts, 0), pointer(layout.frames, 0)
+    return (
+        Design(design.n, cosines, design.base, window, design.n_taps, design.first_lag),
+        Layout(starts, frames, layout.block_size, layout.n_samples, layout.n_frames),
+    )
 
 
 # --------------------------------------------------------------------------------------------------- arithmetic on rows
@@ -143,7 +209,7 @@ def _correlate(a, i, first, last, b, j):
     return acc
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _cosine_transform(z, design, odd, r):
     """r[m] = sum_{k <= n} z[k] cos(pi k m / n), m = 0..n; `odd` is scratch."""
     n, width = design.n, register_width(z)
@@ -170,7 +236,7 @@ def _cosine_transform(z, design, odd, r):
         size *= 2
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _halve_ends(z, n):
     """The first and the last magnitude count half."""
     width = register_width(z)
@@ -178,21 +244,21 @@ def _halve_ends(z, n):
     store(z, n * width, load_register(z, n * width) * 0.5)
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _taps_from_lags(r, design, h):
     """h[l] = window[l] r[|lag of l|]."""
     width = register_width(r)
-    for l in range(design.window.size):
+    for l in range(design.n_taps):
         lag = abs(design.first_lag + l)
         store(h, (LEAD + l) * width, load_register(r, lag * width) * design.window[l])
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _lags_from_taps(dh, design, dr):
     """The transpose: dr[m] = sum of window[l] dh[l] over the taps at lags m and -m."""
     width = register_width(dh)
-    dr[: (design.n + 1) * width] = 0
-    for l in range(design.window.size):
+    _zero(dr, 0, (design.n + 1) * width)
+    for l in range(design.n_taps):
         at = abs(design.first_lag + l) * width
         store(dr, at, load_register(dr, at) + load_register(dh, l * width) * design.window[l])
 
@@ -200,26 +266,10 @@ def _lags_from_taps(dh, design, dr):
 # ------------------------------------------------------------------------------------------------------ in and out again
 
 
-@njit(error_model="numpy")
-def _scratch(design, layout, like):
-    n_taps, size, n_lanes = design.window.size, layout.block_size, register_width(like)
-    n_lags = design.n + 1 + TILE_ROWS
-    shared = rows(max(n_lags + design.n + TILE_ROWS, n_taps + TILE_ROWS), like)
-    long = size + (n_taps + size + TILE_ROWS) // n_lanes + 2
-    return Scratch(
-        rows(size + TILE_ROWS, like),
-        rows(n_taps + 2 * LEAD, like),
-        rows(size + n_taps + 2 * TILE_ROWS + TAPS, like),
-        rows(n_lags, like),
-        shared,
-        shared[n_lags * n_lanes :],
-        shared,
-        rows(TILE_ROWS, like),
-        rows(max(long, design.n + 2), like),
-        rows(long, like),
-        np.zeros(n_lanes, np.int64),
-        np.zeros(n_lanes, np.int64),
-    )
+@njit(forceinline=True)
+def _zero(target, i, n):
+    for k in range(i, i + n):
+        target[k] = 0
 
 
 @njit(forceinline=True)
@@ -244,7 +294,7 @@ def _add(source, i, target, j, n):
         target[j + k] += source[i + k]
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _copy_window(source, low, high, begin, end, target):
     """target = source[begin:end], with zeros before index `low` and from `high` on.
 
@@ -252,30 +302,30 @@ def _copy_window(source, low, high, begin, end, target):
     prefetcher, and waiting for memory took 20 ns a frame of 64 samples; the copy takes 2.
     """
     first, last = min(max(low, begin), end), max(min(high, end), begin)
-    target[: first - begin] = 0
+    _zero(target, 0, first - begin)
     _copy(source, first, target, first - begin, last - first)
-    target[max(last, first) - begin : end - begin] = 0
+    _zero(target, max(last, first) - begin, end - max(last, first))
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _point_at_blocks(layout, group, at, scratch):
     """Lanes begin where their blocks do, in a signal that has the group's first sample at index `at`."""
     first, stop = group
-    for lane in range(scratch.begins.size):
+    for lane in range(register_width(scratch.x)):
         block = min(first + lane, stop - 1)
         scratch.begins[lane] = at + layout.starts[block] - layout.starts[first]
         # No samples in a lane without a block.
         scratch.lengths[lane] = layout.starts[block + 1] - layout.starts[block] if first + lane < stop else 0
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _point_at_bands(n_bands, scratch):
     """Lanes begin where their magnitudes do: one lane after the other."""
-    for lane in range(scratch.begins.size):
+    for lane in range(register_width(scratch.x)):
         scratch.begins[lane] = lane * n_bands
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _clear_after_ends(block, i, n, scratch):
     """Zeros where n rows, the first of them sample i of every lane, lie after a lane's last sample."""
     width = register_width(block)
@@ -284,23 +334,23 @@ def _clear_after_ends(block, i, n, scratch):
             block[row * width + lane] = 0
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _read_lanes(source, n, scratch, block):
     """n rows: lane p gets source[begins[p] :][:n]."""
     for i in range(0, n, QUAD):
         gather_rows(block, i, source, scratch.begins, i)
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _read_samples(source, b, layout, group, scratch):
     """Rows of x: the samples of each lane's block, then zeros."""
     first, last, at = layout.starts[group[0]], layout.starts[group[1]], 0
     if source.seeds.size == 0:
-        _copy(source.audio, b * layout.starts[-1] + first, scratch.staged, 0, last - first)
+        _copy(source.audio, b * layout.n_samples + first, scratch.staged, 0, last - first)
     else:
         at = (source.offset + first) % QUAD
-        noise = scratch.staged[: (at + last - first + QUAD - 1) // QUAD * QUAD]
-        fill(source.seeds[b], b, source.offset + first - at, noise)
+        n = (at + last - first + QUAD - 1) // QUAD * QUAD
+        fill(source.seeds[b], b, source.offset + first - at, n, scratch.staged)
     _point_at_blocks(layout, group, at, scratch)
     _read_lanes(scratch.staged, layout.block_size, scratch, scratch.x)
     _clear_after_ends(scratch.x, 0, (layout.block_size + QUAD - 1) // QUAD * QUAD, scratch)
@@ -309,11 +359,11 @@ def _read_samples(source, b, layout, group, scratch):
 # ---------------------------------------------------------------------------------------- groups: one block in each lane
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _design_taps(magnitudes, b, layout, group, design, scratch):
     """Rows of h: the taps of each lane's frame."""
-    n_bands, n_frames = design.n + 1, layout.first_block.size - 1
-    for lane in range(scratch.begins.size):
+    n_bands, n_frames = design.n + 1, layout.n_frames
+    for lane in range(register_width(scratch.x)):
         frame = layout.frames[min(group[0] + lane, group[1] - 1)]
         _copy(magnitudes, (b * n_frames + frame) * n_bands, scratch.staged, lane * n_bands, n_bands)
     _point_at_bands(n_bands, scratch)
@@ -323,111 +373,116 @@ def _design_taps(magnitudes, b, layout, group, design, scratch):
     _taps_from_lags(scratch.r, design, scratch.h)
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _add_tile(i, scratch, target):
     """target[begins[p] + i :][:TILE_ROWS] += lane p of the tile."""
     for e in range(0, TILE_ROWS, QUAD):
         add_rows(scratch.tile, e, target, scratch.begins, i + e)
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _convolve(layout, design, scratch, y):
     """y[begin + q] += sum_i x[i] h[q - i] of every lane, as a correlation with x reversed."""
-    size, n_taps, width = layout.block_size, design.window.size, register_width(scratch.x)
+    size, n_taps, width = layout.block_size, design.n_taps, register_width(scratch.x)
     for i in range(size):
         store(scratch.g, (size - 1 - i) * width, load_register(scratch.x, i * width))
-    scratch.g[size * width : (size + TAPS) * width] = 0
+    _zero(scratch.g, size * width, TAPS * width)
     for q in range(0, size + n_taps - 1, TILE_ROWS):
         first, last = max(0, size - TILE_ROWS - q), min(size, size + n_taps - 1 - q)
         store(scratch.tile, 0, _correlate(scratch.g, 0, first, last, scratch.h, LEAD + q - (size - 1)))
         _add_tile(q, scratch, y)
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _audio_gradient(layout, design, scratch, dx):
     """dx[begin + i] += sum_l h[l] g[i + l] of every lane."""
     for i in range(0, layout.block_size, TILE_ROWS):
-        store(scratch.tile, 0, _correlate(scratch.h, LEAD, 0, design.window.size, scratch.g, i))
+        store(scratch.tile, 0, _correlate(scratch.h, LEAD, 0, design.n_taps, scratch.g, i))
         _clear_after_ends(scratch.tile, i, TILE_ROWS, scratch)
         _add_tile(i, scratch, dx)
 
 
-@njit(error_model="numpy")
+@njit(forceinline=True, error_model="numpy")
 def _magnitude_gradient(layout, design, scratch):
     """Rows of dX into r, from rows of dh[l] = sum_i x[i] g[l + i]; QUAD - 1 rows of zeros after them."""
     width = register_width(scratch.x)
-    for l in range(0, design.window.size, TILE_ROWS):
+    for l in range(0, design.n_taps, TILE_ROWS):
         store(scratch.dh, l * width, _correlate(scratch.x, 0, 0, layout.block_size, scratch.g, l))
     _lags_from_taps(scratch.dh, design, scratch.z)
     _cosine_transform(scratch.z, design, scratch.odd, scratch.r)
     _halve_ends(scratch.r, design.n)
-    scratch.r[(design.n + 1) * width : (design.n + QUAD) * width] = 0
+    _zero(scratch.r, (design.n + 1) * width, (QUAD - 1) * width)
 
 
 # ------------------------------------------------------------------------------------- chunks: one call of a thread each
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _filter_chunk(source, magnitudes, layout, design, delay, b, blocks, tail, out):
+def _filter_chunk(source, magnitudes, layout_arrays, design_arrays, workspace, delay, b, blocks, tail, n_out, out):
     """Filter some blocks of row b: their samples of `out`, and in `tail` what rings on after them."""
-    scratch, n_out = _scratch(design, layout, out), out.shape[1]
-    y = scratch.ring
-    for first in range(blocks[0], blocks[1], scratch.begins.size):
-        group = first, min(first + scratch.begins.size, blocks[1])
+    design, layout = _pointers(design_arrays, layout_arrays)
+    scratch, n_lanes = _scratch(workspace, design.n + 1), register_width(out)
+    y, n_tail = scratch.ring, design.n_taps - 1
+    for first in range(blocks[0], blocks[1], n_lanes):
+        group = first, min(first + n_lanes, blocks[1])
         origin, end = layout.starts[group[0]], layout.starts[group[1]]
         _design_taps(magnitudes, b, layout, group, design, scratch)
         _read_samples(source, b, layout, group, scratch)
         _point_at_blocks(layout, group, 0, scratch)
         _convolve(layout, design, scratch, y)
         low, high = max(origin, delay), min(end, n_out + delay)
-        if low < high:
-            _copy(y, low - origin, out[b], low - delay, high - low)
-        _copy(y, end - origin, y, 0, tail.size)
-        y[tail.size : tail.size + end - origin] = 0
-    _copy(y, 0, tail, 0, tail.size)
+        _copy(y, low - origin, out, b * n_out + low - delay, high - low)
+        _copy(y, end - origin, y, 0, n_tail)
+        _zero(y, n_tail, end - origin)
+    _copy(y, 0, tail, 0, n_tail)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_tails(tails, ends, chunks_per_row, n_samples, delay, out):
-    """Add what rings on after every chunk to what follows it, in order; zeros where no block reaches."""
+def _add_tails(tails, ends, n_samples, delay, out):
+    """Add what rings on after every chunk to what follows it, in order; zeros where no block reaches.
+
+    tails: [batch, chunks, n_taps - 1]; ends: the sample after each chunk.
+    """
     n_out = out.shape[1]
     for b in range(out.shape[0]):
         out[b, : min(max(-delay, 0), n_out)] = 0
         out[b, min(max(n_samples - delay, 0), n_out) :] = 0
-        for chunk in range(chunks_per_row):
+        for chunk in range(tails.shape[1]):
             begin = ends[chunk] - delay
-            for i in range(max(0, -begin), min(tails.shape[1], n_out - begin)):
-                out[b, begin + i] += tails[b * chunks_per_row + chunk, i]
+            for i in range(max(0, -begin), min(tails.shape[2], n_out - begin)):
+                out[b, begin + i] += tails[b, chunk, i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _gradient_chunk(g, n_out, source, magnitudes, layout, design, delay, b, blocks, needs, d_audio, d_magnitudes):
+def _gradient_chunk(
+    g, n_out, source, magnitudes, layout_arrays, design_arrays, workspace, delay, b, blocks, needs, d_audio, d_magnitudes
+):
     """Gradients of some blocks of row b; `needs` says which of d_audio and d_magnitudes (zeros, all flat) to fill."""
-    scratch, n_bands = _scratch(design, layout, g), design.n + 1
-    n_samples, n_frames = layout.starts[-1], layout.first_block.size - 1
-    n_taps = design.window.size
-    for first in range(blocks[0], blocks[1], scratch.begins.size):
-        group = first, min(first + scratch.begins.size, blocks[1])
+    design, layout = _pointers(design_arrays, layout_arrays)
+    scratch, n_lanes = _scratch(workspace, design.n + 1), register_width(g)
+    n_bands = design.n + 1
+    for first in range(blocks[0], blocks[1], n_lanes):
+        group = first, min(first + n_lanes, blocks[1])
         origin, end = layout.starts[group[0]], layout.starts[group[1]]
         begin = b * n_out - delay + origin
-        _copy_window(g, b * n_out, (b + 1) * n_out, begin, begin + end - origin + n_taps - 1, scratch.staged)
+        _copy_window(g, b * n_out, (b + 1) * n_out, begin, begin + end - origin + design.n_taps - 1, scratch.staged)
         _point_at_blocks(layout, group, 0, scratch)
-        _read_lanes(scratch.staged, layout.block_size + n_taps - 1, scratch, scratch.g)
+        _read_lanes(scratch.staged, layout.block_size + design.n_taps - 1, scratch, scratch.g)
         if needs[0]:
             _design_taps(magnitudes, b, layout, group, design, scratch)
-            scratch.ring[: end - origin] = 0
+            _zero(scratch.ring, 0, end - origin)
             _point_at_blocks(layout, group, 0, scratch)
             _audio_gradient(layout, design, scratch, scratch.ring)
-            _copy(scratch.ring, 0, d_audio, b * n_samples + origin, end - origin)
+            _copy(scratch.ring, 0, d_audio, b * layout.n_samples + origin, end - origin)
         if needs[1]:
             _read_samples(source, b, layout, group, scratch)
             _magnitude_gradient(layout, design, scratch)
             _point_at_bands(n_bands, scratch)
-            scratch.staged[: n_bands * scratch.begins.size] = 0
+            _zero(scratch.staged, 0, n_bands * n_lanes)
             for k in range(0, n_bands, QUAD):
                 add_rows(scratch.r, k, scratch.staged, scratch.begins, k)
             for block in range(group[0], group[1]):
-                at = (b * n_frames + layout.frames[block]) * n_bands
+                at = (b * layout.n_frames + layout.frames[block]) * n_bands
                 _add(scratch.staged, (block - group[0]) * n_bands, d_magnitudes, at, n_bands)
 
 
@@ -444,33 +499,24 @@ def noise_source(seeds: np.ndarray, offset: int, dtype: np.dtype) -> Source:
     return Source(np.empty(0, dtype), seeds, offset)
 
 
-def _chunks(layout: Layout, n_taps: int) -> list[tuple[int, int]]:
-    """First and last block of every chunk of a row: whole frames, about WORK_PER_CHUNK, in whole groups where possible.
-
-    They depend on the problem alone, and so do the results, to the last bit.
-    """
-    n_frames, lanes = len(layout.first_block) - 1, REGISTER_BYTES // 4
-    per_chunk = WORK_PER_CHUNK * n_frames // max(int(layout.starts[-1]) * n_taps, 1)
-    per_chunk = max(lanes, per_chunk // lanes * lanes)
-    borders = [int(layout.first_block[min(t, n_frames)]) for t in range(0, n_frames + per_chunk, per_chunk)]
-    return list(pairwise(borders))
-
-
 def filter_source(source: Source, magnitudes, n_samples: int, window_size: int, out, n_threads: int = 1) -> None:
     """out [batch, n_out] = the source filtered by magnitudes [batch, frames, bands], after the delay."""
     batch, n_frames, n_bands = magnitudes.shape
-    layout, design = _layout(n_samples, n_frames), _design(n_bands, window_size, out.dtype.name)
-    delay, chunks = fir.delay(len(design.window)), _chunks(layout, len(design.window))
-    tails = np.empty((batch * len(chunks), len(design.window) - 1), out.dtype)
-    flat = magnitudes.reshape(-1)
+    design = _design(n_bands, window_size, out.dtype.name)
+    layout, chunks = _layout(n_samples, n_frames, design.n_taps)
+    delay = fir.delay(design.n_taps)
+    tails = np.empty((batch, len(chunks), design.n_taps - 1), out.dtype)
+    flat, flat_out = magnitudes.reshape(-1), out.reshape(-1)
 
     def work(i: int) -> None:
         b, chunk = divmod(i, len(chunks))
-        _filter_chunk(source, flat, layout, design, delay, b, chunks[chunk], tails[i], out)
+        place = b, chunks[chunk], tails[b, chunk]
+        workspace = _workspace(design, layout, out.dtype)
+        _filter_chunk(source, flat, layout, design, workspace, delay, *place, out.shape[1], flat_out)
 
-    threads.run(work, len(tails), n_threads)
+    threads.run(work, batch * len(chunks), n_threads)
     ends = layout.starts[[last for _, last in chunks]]
-    _add_tails(tails, ends, len(chunks), n_samples, delay, out)
+    _add_tails(tails, ends, n_samples, delay, out)
 
 
 def gradients(
@@ -480,15 +526,17 @@ def gradients(
 
     magnitudes may be None if d_audio is.
     """
-    needs = (d_audio is not None, d_magnitudes is not None)
     batch, n_frames, n_bands = (magnitudes if magnitudes is not None else d_magnitudes).shape
-    layout, design = _layout(n_samples, n_frames), _design(n_bands, window_size, g.dtype.name)
-    delay, chunks = fir.delay(len(design.window)), _chunks(layout, len(design.window))
+    design = _design(n_bands, window_size, g.dtype.name)
+    layout, chunks = _layout(n_samples, n_frames, design.n_taps)
+    delay, needs, n_out = fir.delay(design.n_taps), (d_audio is not None, d_magnitudes is not None), g.shape[1]
     nothing = np.empty(0, g.dtype)
-    flat, *results = (nothing if x is None else x.reshape(-1) for x in (magnitudes, d_audio, d_magnitudes))
+    flat_g, flat, *results = (nothing if x is None else x.reshape(-1) for x in (g, magnitudes, d_audio, d_magnitudes))
 
     def work(i: int) -> None:
         b, chunk = divmod(i, len(chunks))
-        _gradient_chunk(g.reshape(-1), g.shape[1], source, flat, layout, design, delay, b, chunks[chunk], needs, *results)
+        workspace = _workspace(design, layout, g.dtype)
+        place = b, chunks[chunk], needs
+        _gradient_chunk(flat_g, n_out, source, flat, layout, design, workspace, delay, *place, *results)
 
     threads.run(work, batch * len(chunks), n_threads)

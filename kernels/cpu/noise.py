@@ -28,12 +28,15 @@ def _sample(word):
     return np.float32(np.int32(np.uint32(word)) >> np.int32(8)) * np.float32(2.0**-23)
 
 
-@njit(nogil=True, cache=True)
-def fill(seed, row, first, out):
-    """out = samples first, first + 1, ... of the noise of a seed and row, in whole quadruples: 4 divides first and size."""
+@njit(forceinline=True)
+def fill(seed, row, first, n, out):
+    """out[:n] = samples first, first + 1, ... of the noise of a seed and row, in quadruples: 4 divides first and n.
+
+    out: array or pointer, float32 or float64.
+    """
     k0, k1 = np.uint64(seed) & MASK, np.uint64(seed) >> HALF
     r0, r1 = np.uint64(row) & MASK, np.uint64(row) >> HALF
-    for i in range(out.size // 4):
+    for i in range(n // 4):
         q = np.uint64(first // 4 + i)
         x0, x1, x2, x3 = philox(q & MASK, q >> HALF, r0, r1, k0, k1)
         out[4 * i] = _sample(x0)

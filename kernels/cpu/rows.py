@@ -4,19 +4,16 @@ A block of rows is a one-dimensional array that holds row after row of WIDTH num
 problem p. An algorithm over rows is written like its scalar form, needs no shuffles, wastes no lanes on odd sizes, and
 all its loads are aligned. The price is the way in and out: a transposition.
 
-    rows(n, like)                               n rows of zeros of like's element type, aligned to registers
     gather_rows(block, i, source, starts, at)   QUAD rows from i on: lane p gets source[starts[p] + at :][:QUAD]
     add_rows(block, i, target, starts, at)      the reverse, added to what is there, lane by lane
     accumulator(block)                          TILE_ROWS rows of zeros, in registers
     slide(acc, a, i, b, j)                      acc[r] += sum_{c < TAPS} a[i + c] b[j + r + c]: a step of a correlation
     spread(acc, x, i, coefficients, j)          acc[r] += coefficients[j + r] x[i]: a step of a matrix product
 
-i and j count rows.
+i and j count rows. Blocks are pointers (simd.pointer) and begin at a multiple of REGISTER_BYTES.
 """
 
 import llvmlite.ir as ir
-import numpy as np
-from numba import njit
 from numba.core import types
 from numba.core.extending import intrinsic
 
@@ -27,7 +24,6 @@ from fastddsp.kernels.cpu.simd import (
     _fma,
     _pointer,
     _registers,
-    register_width,
     width_of,
 )
 
@@ -37,15 +33,6 @@ TAPS = 4
 """Rows of the shorter factor that one step of `slide` consumes: 0.36 loads a multiply-add, where 1 is the limit."""
 QUAD = 4
 """Rows that are transposed at a time."""
-
-
-@njit(inline="always")
-def rows(n, like):
-    """N rows of zeros of like's element type; the first starts at a multiple of the register's size."""
-    spare = REGISTER_BYTES // like.itemsize
-    block = np.zeros(n * register_width(like) + spare, like.dtype)
-    skip = (-block.ctypes.data // like.itemsize) % spare
-    return block[skip : skip + n * register_width(like)]
 
 
 def _row_address(context, builder, signature, args, which: int, row: int, lanes: int):
