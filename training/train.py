@@ -28,6 +28,7 @@ from fastddsp.training.files import atomic_path
 from fastddsp.training.module import InstrumentModule
 
 with needs_extra():
+    import yaml
     from lightning.pytorch.cli import LightningCLI
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -137,7 +138,8 @@ def main(argv: list[str]) -> None:
     if early.resume and early.out:
         open_run(early.out, resume=True)
         argv = ["--config", str(Path(early.out) / CONFIG), *argv]
-    cli = TrainCLI(early.preset, argv)
+        early = _early_options(argv)
+    cli = TrainCLI(_preset(early), argv)
     checkpoint = open_run(cli.config.out, cli.config.resume)
     with atomic_path(Path(cli.config.out) / CONFIG) as partial:
         partial.write_text(cli.parser.dump(cli.config, skip_none=False), encoding="utf-8")
@@ -159,10 +161,18 @@ def _shorthands(argv: list[str]) -> list[str]:
 def _early_options(argv: list[str]) -> Any:
     """The options that decide how the others are read."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", default=DEFAULT_PRESET)
+    parser.add_argument("--preset")
+    parser.add_argument("-c", "--config", action="append", default=[], type=Path)
     parser.add_argument("--out")
     parser.add_argument("--resume", action="store_true")
     return parser.parse_known_args(argv)[0]
+
+
+def _preset(early: Any) -> str:
+    """The preset that the command line names, or the last configuration file that names one."""
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in early.config if path.is_file()]
+    named = [file["preset"] for file in files if isinstance(file, dict) and "preset" in file]
+    return early.preset or (named or [DEFAULT_PRESET])[-1]
 
 
 def _step_of(checkpoint: Path) -> int:

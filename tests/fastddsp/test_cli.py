@@ -118,6 +118,17 @@ def test_settings_come_from_the_command_line_before_a_file_before_the_preset(dat
     assert load_checkpoint(tmp_path / "run")["config"]["n_harmonics"] == 3
 
 
+def test_a_file_may_name_the_preset_and_a_runs_file_starts_another_like_it(data, tmp_path):
+    (tmp_path / "my.yaml").write_text("preset: tiny\n")
+    arguments = [option for option in SHORT if option not in ("--preset", "tiny") and "rnn_channels" not in option]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["train", "--data", data, "--out", str(first), "-c", str(tmp_path / "my.yaml"), *arguments]) == 0
+    assert load_checkpoint(first)["config"]["rnn_channels"] == 256
+    assert main(["train", "--config", str(first / CONFIG), "--out", str(second)]) == 0
+    kept = [yaml.safe_load((run / CONFIG).read_text()) for run in (first, second)]
+    assert kept[1] == {**kept[0], "out": str(second)}
+
+
 def test_a_run_is_not_overwritten_but_resumed_with_its_own_settings(data, tmp_path, capsys):
     run = str(tmp_path / "run")
     assert main(["train", "--data", data, "--out", run, *SHORT]) == 0
