@@ -112,6 +112,16 @@ def test_exported_equals_eager(op):
     assert_equal(gradients(actual, list(program.parameters())), gradients(expected, list(module.parameters())))
 
 
+@every_op
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode], ids=lambda mode: mode.__name__)
+def test_without_gradients(op, mode):
+    expected = op(op.make())
+    with mode():
+        outputs = op(op.make())
+    assert not any(y.requires_grad for y in outputs)
+    assert_equal(outputs, expected)
+
+
 # ------------------------------------------------------------------------------------------------- torch's transforms
 
 
