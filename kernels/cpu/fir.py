@@ -41,7 +41,9 @@ from fastddsp.kernels.cpu.rows import (
 )
 from fastddsp.kernels.cpu.simd import REGISTER_BYTES, load_register, pointer, register_width, store
 
-MAX_BLOCK = 96  # samples: the rows of a group of blocks (x, h, g and results for 128 taps: 43 kB) stay in the first cache
+MAX_BLOCK = (
+    96  # samples: the rows of a group of blocks (x, h, g and results for 128 taps: 43 kB) stay in the first cache
+)
 LEAD = TILE_ROWS + TAPS  # rows of zeros before and after h, so that its ends need no special case
 WORK_PER_CHUNK = 2**22  # multiply-adds forward: 35 us, long beside the 5 us of a call
 
@@ -96,7 +98,7 @@ class Scratch(NamedTuple):
     lengths: object  # int64 [lanes]: samples in a lane's block
 
 
-# ------------------------------------------------------------------------------------------------------------ the plan
+# ------------------------------------------------------------------------------------------------------------- the plan
 
 
 def _padded(n: int) -> int:
@@ -263,7 +265,7 @@ def _lags_from_taps(dh, design, dr):
         store(dr, at, load_register(dr, at) + load_register(dh, l * width) * design.window[l])
 
 
-# ------------------------------------------------------------------------------------------------------ in and out again
+# ----------------------------------------------------------------------------------------------------- in and out again
 
 
 @njit(forceinline=True)
@@ -356,7 +358,7 @@ def _read_samples(source, b, layout, group, scratch):
     _clear_after_ends(scratch.x, 0, (layout.block_size + QUAD - 1) // QUAD * QUAD, scratch)
 
 
-# ---------------------------------------------------------------------------------------- groups: one block in each lane
+# --------------------------------------------------------------------------------------- groups: one block in each lane
 
 
 @njit(forceinline=True, error_model="numpy")
@@ -414,7 +416,7 @@ def _magnitude_gradient(layout, design, scratch):
     _zero(scratch.r, (design.n + 1) * width, (QUAD - 1) * width)
 
 
-# ------------------------------------------------------------------------------------- chunks: one call of a thread each
+# ------------------------------------------------------------------------------------ chunks: one call of a thread each
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -455,7 +457,19 @@ def _add_tails(tails, ends, n_samples, delay, out):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _gradient_chunk(
-    g, n_out, source, magnitudes, layout_arrays, design_arrays, workspace, delay, b, blocks, needs, d_audio, d_magnitudes
+    g,
+    n_out,
+    source,
+    magnitudes,
+    layout_arrays,
+    design_arrays,
+    workspace,
+    delay,
+    b,
+    blocks,
+    needs,
+    d_audio,
+    d_magnitudes,
 ):
     """Gradients of some blocks of row b; `needs` says which of d_audio and d_magnitudes (zeros, all flat) to fill."""
     design, layout = _pointers(design_arrays, layout_arrays)
@@ -486,7 +500,7 @@ def _gradient_chunk(
                 _add(scratch.staged, (block - group[0]) * n_bands, d_magnitudes, at, n_bands)
 
 
-# ------------------------------------------------------------------------------------------------------- public functions
+# ----------------------------------------------------------------------------------------------------- public functions
 
 
 def audio_source(audio: np.ndarray) -> Source:
@@ -522,7 +536,7 @@ def filter_source(source: Source, magnitudes, n_samples: int, window_size: int, 
 def gradients(
     g, source: Source, magnitudes, n_samples: int, window_size: int, d_audio, d_magnitudes, n_threads: int = 1
 ) -> None:
-    """Add to d_audio and d_magnitudes, which hold zeros, the gradients of sum(g * out); None for one that is not needed.
+    """Add to d_audio and d_magnitudes, which hold zeros, the gradients of sum(g * out); None if not needed.
 
     magnitudes may be None if d_audio is.
     """
