@@ -179,6 +179,4 @@ class FilteredNoise(Processor):
             Audio [batch, n_samples].
         """
         n_samples = self.n_samples if n_samples is None else n_samples
-        if noise is None and seed is None:
-            seed = int(torch.randint(2**63 - 1, ()))
         return filters.filtered_noise(magnitudes, n_samples, self.window_size, seed=seed, noise=noise)
