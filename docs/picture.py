@@ -36,7 +36,7 @@ def phrase() -> tuple[torch.Tensor, ...]:
 
     bow = torch.exp(-position / 0.06) + 0.1 * loudness
     band = torch.linspace(0, 1, 65)
-    magnitudes = 0.012 * bow[:, None] * torch.exp(-(((band - 0.45) / 0.35) ** 2))
+    magnitudes = 0.06 * bow[:, None] * torch.exp(-(((band - 0.45) / 0.35) ** 2))
     controls = ddsp.midi_to_hz(midi)[:, None], 0.5 * loudness[:, None], distribution, magnitudes
     f0_hz, amplitudes, distribution, magnitudes = (control[None].float() for control in controls)
     return f0_hz, amplitudes, ddsp.normalize_harmonics(distribution, f0_hz, SAMPLE_RATE), magnitudes
@@ -50,7 +50,7 @@ def main() -> None:
     audio = (tone + ddsp.filtered_noise(magnitudes, n_samples, seed=0))[0].numpy()
 
     plt.rcParams.update({"font.size": 10, "font.family": "DejaVu Sans", "text.color": INK, "axes.edgecolor": INK})
-    figure = plt.figure(figsize=(11.5, 4.9), dpi=170)
+    figure = plt.figure(figsize=(11.5, 4.9), dpi=140)
     canvas = figure.add_axes((0, 0, 1, 1))
     canvas.set(xlim=(0, 1), ylim=(0, 1))
     canvas.axis("off")

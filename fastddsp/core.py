@@ -10,6 +10,14 @@ from fastddsp.autograd.convolution import (
     sinc_impulse_response,
 )
 
+# Filters and noise shaped by magnitudes over frequency; `filtered_noise` is ours.
+from fastddsp.autograd.filters import (
+    apply_window_to_impulse_response,
+    filtered_noise,
+    frequency_filter,
+    frequency_impulse_response,
+)
+
 # Network outputs to frequencies; the Bark, mel and ERB scales.
 from fastddsp.autograd.frequency_scaling import (
     bark_to_hz,
@@ -72,6 +80,7 @@ __all__ = [
     "DB_RANGE",
     "amplitude_to_db",
     "angular_cumsum",
+    "apply_window_to_impulse_response",
     "bark_to_hz",
     "center_crop",
     "crop_and_compensate_delay",
@@ -80,9 +89,12 @@ __all__ = [
     "diff",
     "exp_sigmoid",
     "fft_convolve",
+    "filtered_noise",
     "frequencies_critical_bands",
     "frequencies_sigmoid",
     "frequencies_softmax",
+    "frequency_filter",
+    "frequency_impulse_response",
     "get_fft_size",
     "get_harmonic_frequencies",
     "gradient_reversal",
