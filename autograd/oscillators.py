@@ -33,22 +33,25 @@ _SETTINGS = (
 )
 
 
-def _bank(f0_hz, initial_phase, n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns):
+def _bank(
+    n_harmonics, f0_hz, initial_phase,
+    n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+):  # fmt: skip
     """The kernels' view of a bank on CPU tensors."""
-    from fastddsp.kernels.cpu.harmonic import Bank
+    from fastddsp.kernels.cpu.banks import bank
     from fastddsp.kernels.phase import Timeline
 
     timeline = Timeline(n_samples, n_intervals, first_frame)
     n_threads = torch.get_num_threads()
     arrays = f0_hz.contiguous().numpy(), initial_phase.contiguous().numpy()
-    return Bank(*arrays, timeline, sample_rate, nyquist, method, quarter_turns, n_threads)
+    return bank(n_harmonics, *arrays, timeline, sample_rate, nyquist, method, quarter_turns, n_threads)
 
 
 def _bank_cpu(f0_hz, amplitudes, initial_phase, *settings):
     audio = amplitudes.new_empty(f0_hz.shape[0], settings[0])
     if audio.numel() == 0:
         return audio, torch.remainder(initial_phase, 2 * math.pi)
-    bank = _bank(f0_hz, initial_phase, *settings)
+    bank = _bank(amplitudes.shape[2], f0_hz, initial_phase, *settings)
     bank.render(amplitudes.contiguous().numpy(), audio.numpy())
     return audio, torch.from_numpy(bank.final_phase)
 
@@ -62,7 +65,7 @@ def _bank_backward_cpu(g_audio, g_final, f0_hz, amplitudes, initial_phase, *sett
     )
     if g_audio.numel() == 0:
         return d_f0, d_amplitudes, d_initial
-    bank = _bank(f0_hz, initial_phase, *settings)
+    bank = _bank(amplitudes.shape[2], f0_hz, initial_phase, *settings)
     g = g_audio.contiguous().numpy()
     if need_amplitudes:
         bank.analyse(g, d_amplitudes.numpy())
@@ -75,7 +78,7 @@ def _bank_backward_cpu(g_audio, g_final, f0_hz, amplitudes, initial_phase, *sett
 def _analysis_cpu(g, f0_hz, initial_phase, n_harmonics, *settings):
     out = g.new_zeros(*f0_hz.shape, n_harmonics)
     if g.numel() and out.numel():
-        _bank(f0_hz, initial_phase, *settings).analyse(g.contiguous().numpy(), out.numpy())
+        _bank(n_harmonics, f0_hz, initial_phase, *settings).analyse(g.contiguous().numpy(), out.numpy())
     return out
 
 

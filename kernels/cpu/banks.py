@@ -1,0 +1,29 @@
+"""Which algorithm runs a harmonic bank on the CPU: the first row of ALGORITHMS that applies.
+
+Time of the direct kernel over that of the non-uniform FFT, forward + backward, 48 kHz, all harmonics audible
+(docs/performance_nufft.md has the figures, and what f0 that leaps or crosses Nyquist does to them):
+
+TABLE_HERE
+The choice depends on the number of harmonics, the hop and the precision, never on the length of the call or the batch,
+so that rendering in blocks equals rendering whole.
+"""
+
+from fastddsp.kernels.cpu.harmonic import Bank
+from fastddsp.kernels.cpu.harmonic_nufft import NufftBank, least_harmonics
+
+
+def _nufft_pays(n_harmonics, timeline, dtype) -> bool:
+    return dtype == "float32" and n_harmonics >= least_harmonics(n_harmonics, timeline.longest_interval)
+
+
+def _always(*_) -> bool:
+    return True
+
+
+ALGORITHMS = ((_nufft_pays, NufftBank), (_always, Bank))
+
+
+def bank(n_harmonics: int, f0, initial_phase, timeline, *settings) -> Bank:
+    """A bank for so many harmonics; the other arguments are Bank's."""
+    algorithm = next(algorithm for applies, algorithm in ALGORITHMS if applies(n_harmonics, timeline, f0.dtype))
+    return algorithm(f0, initial_phase, timeline, *settings)

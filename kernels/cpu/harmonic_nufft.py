@@ -1,0 +1,378 @@
+"""Harmonic bank by non-uniform FFT: the operations of fastddsp.kernels.cpu.harmonic at a cost that hardly grows with K.
+
+    tables    S_j(phi) = sum_h A[j, h] sin(h 2 pi phi + psi)     one a frame: see fastddsp.kernels.nufft
+    bank      y(n)   = sum_t w_t(n) S_frame_t(phi(n))            8 cells of each table, the same 8 weights
+    analysis  G_j[m] = sum_n w_j(n) g(n) kernel(p(n) - m)        then L[j, h]: the table's transpose, applied to G_j
+    moments   of g(n) times the bank of h A[j, h], a quarter turn on
+
+A table cannot tell where its harmonics are silent. So:
+
+- A frame's table holds the harmonics that stay below Nyquist when f0 rises by 1/32, or none if they are too few to pay
+  (`least_harmonics`). That depends on this frame alone, so blocks of a longer run agree with it bit for bit.
+- An interval whose f0 stays within that margin reads its frames' tables. The few harmonics beyond them, which may cross
+  Nyquist, are computed directly, each from its exact phase, and masked sample by sample.
+- All other intervals (f0 leaps, or is not finite) are the direct kernel's, whole.
+
+The adjoint takes the same decisions, interval by interval. Float32 only: see fastddsp.kernels.nufft for the error.
+
+Cost. A frame: the transform, 2.5 N log2 N operations (scipy's pocketfft: 2.8 us at K = 1000, N = 1800). Two samples, in
+instructions on 16 lanes: 7 multiply-adds for weights, 3 for two frames, 6 to sum. Direct: 7 K / 16 multiply-adds.
+"""
+
+import numpy as np
+from numba import from_dtype, njit
+
+from fastddsp.kernels.cpu import tables, threads
+from fastddsp.kernels.cpu.harmonic import (
+    Bank,
+    _analysis_of_interval,
+    _bank_of_tile,
+    _fill_tile,
+    _interval,
+    _last_below,
+    _pointers,
+    _sum_frame,
+)
+from fastddsp.kernels.cpu.phase import frame_of, interval_start, phase_gradient, tile_moments
+from fastddsp.kernels.cpu.simd import (
+    dot_fold,
+    fma,
+    lane_count,
+    load,
+    load_register,
+    pointer,
+    register_width,
+    select_ge,
+    splat,
+    store,
+    width_of,
+)
+from fastddsp.kernels.cpu.sine import sin_turns
+from fastddsp.kernels.cpu.tables import fold, interpolate, mirror, place, spread
+from fastddsp.kernels.nufft import TAPS, kernel_polynomials, table_plan
+
+MARGIN = 1 / 32
+"""How far f0 may rise from a frame's before an interval cannot use its table: half a semitone."""
+ROWS_PER_CHUNK = 58
+"""Intervals, or frames in the analysis; up to six more frames touch them."""
+TABLE_NS, CELL_NS, SAMPLE_NS, DIRECT_NS = 350, 3.4, 3.0, 0.042
+"""Measured time of a table, a harmonic of a table, a sample; and of a harmonic and sample in the direct kernel."""
+WORTH = 1.25
+"""How much longer the direct kernel must take before tables are used: harmonics above them cost extra."""
+
+
+def least_harmonics(n_harmonics: int, hop: int) -> int:
+    """How many harmonics must be audible for a table of n_harmonics to pay, at `hop` samples a frame."""
+    table = (TABLE_NS + CELL_NS * n_harmonics) / max(hop, 1)
+    return int(np.ceil(WORTH * (table + SAMPLE_NS) / DIRECT_NS))
+
+
+# ------------------------------------------------------------------------------------------------- what a table holds
+
+
+@njit
+def _held(f, n_harmonics, nyquist, least):
+    """How many harmonics a frame's table holds; 0: it has none."""
+    count = min(_last_below(f * (1 + MARGIN), nyquist), np.float64(n_harmonics))
+    return np.int64(count) if np.isfinite(f) and count >= least else 0
+
+
+@njit(nogil=True, cache=True)
+def _count(f0, first, nyquist, least, n_harmonics, held):
+    """held[r]: harmonics in the table of frame first + r."""
+    for r in range(held.size):
+        held[r] = _held(np.float64(f0[first + r]), n_harmonics, nyquist, least)
+
+
+@njit
+def _usable(held, first, i, n_frames, tap_offset, n_taps, first_frame, audible):
+    """Whether interval i can take its frames' tables: they exist and hold nothing that is silent in it."""
+    low, high = held[frame_of(first_frame + i + tap_offset, n_frames) - first], 0
+    for t in range(n_taps):
+        count = held[frame_of(first_frame + i + tap_offset + t, n_frames) - first]
+        low, high = min(low, count), max(high, count)
+    return low > 0 and high <= audible[0]
+
+
+# ----------------------------------------------------------------------------------------- harmonics beyond the tables
+
+
+@njit
+def _bank_beyond(phases, psi, row0, row1, beyond, by_harmonic, limits, w0, w1, y):
+    """y += the harmonics that frames' tables do not hold, masked; row0, row1: the frames' amplitudes.
+
+    beyond: harmonics that the first frame's table holds, that the second's holds, that are audible.
+    """
+    held0, held1, n_audible = beyond
+    phase, limit = load(phases, 0), load(limits, 0)
+    y0, y1 = splat(y, 0.0), splat(y, 0.0)
+    for h in range(min(held0, held1) + 1, n_audible + 1):
+        factor = h if by_harmonic else 1
+        x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
+        if h > held0:
+            y0 = fma(row0[h - 1] * factor, x, y0)
+        if h > held1:
+            y1 = fma(row1[h - 1] * factor, x, y1)
+    store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
+
+
+@njit
+def _analysis_beyond(phases, psi, g, beyond, limits, w0, w1, rows0, rows1):
+    """Add the products of g with those harmonics to rows; row r is that of harmonic min(held0, held1) + r."""
+    held0, held1, n_audible = beyond
+    phase, limit = load(phases, 0), load(limits, 0)
+    g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)
+    low = min(held0, held1)
+    for h in range(low + 1, n_audible + 1):
+        x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
+        row = (h - low) * register_width(rows0)
+        if h > held0:
+            store(rows0, row, dot_fold(g0, x, load_register(rows0, row)))
+        if h > held1:
+            store(rows1, row, dot_fold(g1, x, load_register(rows1, row)))
+
+
+# ----------------------------------------------------------------------------- rows: what one call of a thread computes
+#
+# controls: (f0, phases, weights, envelope, timeline, psi), the direct kernel's; tabled: (tables, harmonics that each
+# holds, the first one's frame, kernel's polynomials, cells of a table, whether it is odd).
+
+
+@njit(forceinline=True)
+def _place_tile(sweep, phase, i, sample, first, audible, timeline, drop, shape, q, limits, places):
+    """Phases, limits and places of the tile from `sample` on; shape: cells of a table, whether it is odd."""
+    lanes = lane_count(limits)
+    _fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, q, limits)
+    if audible[0] == audible[1]:
+        store(limits, 0, splat(limits, audible[1]))
+    place(q, shape[0], shape[1], lanes, places[0], places[1], places[2])
+
+
+@njit(forceinline=True)
+def _place_pointers(place_buffers):
+    cells, x, signs, products = place_buffers
+    return pointer(cells, 0), pointer(x, 0), pointer(signs, 0), pointer(products, 0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, place_buffers, out):
+    """out: the samples of item b's intervals first..last."""
+    f0, phases, weights, envelope, timeline, psi = controls
+    cells, held, first_table, taps, n_cells, odd = tabled
+    n_samples, n_intervals, first_frame = timeline[:3]
+    tap_offset, drop = envelope
+    n_frames, n_harmonics = amplitudes.shape[1:]
+    (n_taps, width), stride = weights.shape, cells.shape[1]
+    buffers, places, kernel = _pointers(scratch), _place_pointers(place_buffers), pointer(taps, 0)
+    q, y, limits = buffers[:3]
+    lanes = lane_count(out)
+    origin = interval_start(first, n_samples, n_intervals)
+    mirror(cells, held.size, odd)
+    for i in range(first, last):
+        sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+        usable = _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible)
+        for sample in range(lo, hi, lanes):
+            if usable:
+                shape = n_cells, odd
+                _place_tile(sweep, phases[b, i], i, sample, lo, audible, timeline, drop, shape, q, limits, places)
+                store(y, 0, splat(y, 0.0))
+                at = sample % (width - lanes)
+                for t in range(0, n_taps, 2):
+                    j0 = frame_of(first_frame + i + tap_offset + t, n_frames)
+                    j1 = frame_of(first_frame + i + tap_offset + t + 1, n_frames)
+                    r0, r1 = j0 - first_table, j1 - first_table
+                    w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
+                    interpolate(places, kernel, pointer(cells, r0 * stride), pointer(cells, r1 * stride), w0, w1, y)
+                    if min(held[r0], held[r1]) < audible[1]:
+                        row0 = pointer(amplitudes, (b * n_frames + j0) * n_harmonics)
+                        row1 = pointer(amplitudes, (b * n_frames + j1) * n_harmonics)
+                        beyond = held[r0], held[r1], audible[1]
+                        _bank_beyond(q, psi, row0, row1, beyond, by_harmonic, limits, w0, w1, y)
+            else:
+                start = sample - lo
+                _bank_of_tile(
+                    f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, buffers
+                )
+            for l in range(min(lanes, hi - sample)):
+                out[sample - origin + l] = y[l]
+
+
+@njit(nogil=True, cache=True)
+def _moments(g, audio, timeline, b, first, last, moments):
+    """Moments of g audio in item b's intervals first..last; audio: their samples."""
+    n_samples, n_intervals = timeline[:2]
+    origin = interval_start(first, n_samples, n_intervals)
+    for i in range(first, last):
+        lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
+        s, x, q = tile_moments(pointer(g, b * n_samples + lo), pointer(audio, lo - origin), 0, hi - lo)
+        moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = s, x, q
+
+
+@njit(forceinline=True)
+def _spread_interval(
+    sweep, audible, samples, phase, g, weights, t, drop, timeline, psi, i,
+    table0, table1, held0, held1, kernel, shape, rows0, rows1, buffers, places,
+):  # fmt: skip
+    """As _analysis_of_interval, with tables for most harmonics: rows get those beyond them."""
+    q, y, limits = buffers
+    lo, hi = samples
+    lanes, width = lane_count(y), weights.shape[1]
+    for sample in range(lo, hi, lanes):
+        _place_tile(sweep, phase, i, sample, lo, audible, timeline, drop, shape, q, limits, places)
+        n = min(lanes, hi - sample)
+        for l in range(n):
+            y[l] = g[sample + l]
+        for l in range(n, lanes):
+            y[l] = 0
+        at = sample % (width - lanes)
+        w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
+        spread(places, kernel, y, w0, w1, table0, table1)
+        if min(held0, held1) < audible[1]:
+            _analysis_beyond(q, psi, y, (held0, held1, audible[1]), limits, w0, w1, rows0, rows1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, own, out):
+    """Spread item b's intervals first..last to their frames' tables.
+
+    What tables cannot hold goes to `out`, for the frames own[0] <= j < own[1] only: others have owners of their own.
+    """
+    f0, phases, weights, envelope, timeline, psi = controls
+    cells, held, first_table, taps, n_cells, odd = tabled
+    n_samples, first_frame = timeline[0], timeline[2]
+    tap_offset, drop = envelope
+    n_frames, n_harmonics = out.shape[1:]
+    n_taps, stride = weights.shape[0], cells.shape[1]
+    tile, y, limits, rows, nobodys = scratch
+    buffers = pointer(tile, 0), pointer(y, 0), pointer(limits, 0)
+    rows0, rows1 = pointer(rows, 0), pointer(rows, rows.size // 2)
+    item, kernel, places = pointer(g, b * n_samples), pointer(taps, 0), _place_pointers(place_buffers)
+    cells[:] = 0
+    for i in range(first, last):
+        sweep, audible, samples = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+        usable = _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible)
+        for t in range(0, n_taps, 2):
+            j0 = frame_of(first_frame + i + tap_offset + t, n_frames)
+            j1 = frame_of(first_frame + i + tap_offset + t + 1, n_frames)
+            r0, r1 = j0 - first_table, j1 - first_table
+            if usable:
+                low = min(held[r0], held[r1])
+                _spread_interval(
+                    sweep, audible, samples, phases[b, i], item, weights, t, drop, timeline, psi, i,
+                    pointer(cells, r0 * stride), pointer(cells, r1 * stride), held[r0], held[r1], kernel,
+                    (n_cells, odd), rows0, rows1, buffers, places,
+                )  # fmt: skip
+            else:
+                low = 0
+                _analysis_of_interval(
+                    sweep, audible, samples, phases[b, i], item, weights, t, drop, timeline, psi, i,
+                    rows0, rows1, buffers,
+                )  # fmt: skip
+            if low < audible[1]:
+                for j, frame_rows in ((j0, rows0), (j1, rows1)):
+                    mine = own[0] <= j < own[1]
+                    out_row = pointer(out, (b * n_frames + j) * n_harmonics + low) if mine else pointer(nobodys, 0)
+                    _sum_frame(frame_rows, audible[1] - low, buffers[1], out_row)
+    fold(cells, held.size, odd)
+
+
+class NufftBank(Bank):
+    """fastddsp.kernels.cpu.harmonic.Bank for many harmonics: the same operations on the same arguments, float32."""
+
+    def render(self, amplitudes, out) -> None:
+        """As Bank.render."""
+
+        def render_chunk(b, first, last):
+            self._synthesize(amplitudes, self.quarter_turns, False, b, first, last, out[b, self._samples(first, last)])
+
+        self._for_chunks(render_chunk, self._n_intervals)
+
+    def analyse(self, g, out) -> None:
+        """As Bank.analyse."""
+        self._for_chunks(lambda b, first, last: self._analyse_frames(g, b, first, last, out), out.shape[1])
+
+    def phase_gradient(self, g, amplitudes, final_cotangent, d_f0, d_initial) -> None:
+        """As Bank.phase_gradient."""
+        moments = np.empty((g.shape[0], self._n_intervals, 3))
+
+        def moments_of_chunk(b, first, last):
+            samples = self._samples(first, last)
+            audio = np.empty(samples.stop - samples.start, np.float32)
+            self._synthesize(amplitudes, self.quarter_turns + 1, True, b, first, last, audio)
+            _moments(g, audio, self.timeline, b, first, last, moments)
+
+        self._for_chunks(moments_of_chunk, self._n_intervals)
+        phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
+
+    def _for_chunks(self, work, n_rows: int) -> None:
+        """Call work(b, first, last) for all rows first..last of every item, ROWS_PER_CHUNK at a time."""
+        starts = [(b, first) for b in range(self.f0.shape[0]) for first in range(0, n_rows, ROWS_PER_CHUNK)]
+
+        def work_on(chunk: int) -> None:
+            b, first = starts[chunk]
+            work(b, first, min(first + ROWS_PER_CHUNK, n_rows))
+
+        threads.run(work_on, len(starts), self.n_threads)
+
+    def _samples(self, first: int, last: int) -> slice:
+        """Samples of the intervals first..last."""
+        n_samples, n_intervals = self.timeline[:2]
+        return slice(-(-first * n_samples // n_intervals), -(-last * n_samples // n_intervals))
+
+    def _tabled(self, b: int, first: int, last: int, n_harmonics: int, quarter_turns: int):
+        """Room for the tables of the intervals first..last, as kernels want it, and the harmonics' factors."""
+        offset, last_frame = self.timeline[2] + self.envelope[0], self.f0.shape[1] - 1
+        frames = np.clip((first + offset, last + offset + len(self.weights) - 2), 0, last_frame)
+        held = np.empty(frames[1] - frames[0] + 1, np.int64)
+        least = least_harmonics(n_harmonics, -(-self.timeline[0] // self._n_intervals))
+        _count(self.f0[b], frames[0], self.timeline[4], least, n_harmonics, held)
+        n_cells, factors = table_plan(n_harmonics)
+        cells = tables.empty_tables(held.size, n_cells)
+        tabled = cells, held, int(frames[0]), kernel_polynomials(), n_cells, quarter_turns % 2 == 0
+        return tabled, -factors if quarter_turns % 4 >= 2 else factors
+
+    def _synthesize(self, amplitudes, quarter_turns, by_harmonic, b, first, last, out) -> None:
+        """out: the samples of item b's intervals first..last."""
+        n_harmonics = amplitudes.shape[2]
+        tabled, factors = self._tabled(b, first, last, n_harmonics, quarter_turns)
+        cells, held, first_table, _, _, odd = tabled
+        if held.any():
+            tables.stage(amplitudes[b], first_table, held, factors, by_harmonic, tables.first_cell(odd), cells)
+            tables.transform(cells, 3, odd)
+        scratch = self._scratch(self.lanes, *(self._harmonics(n_harmonics),) * 2)
+        controls = self._controls(quarter_turns)
+        _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, self._places(), out)
+
+    def _analyse_frames(self, g, b, own_first, own_last, out) -> None:
+        """out: the analysis at item b's frames own_first..own_last, from all intervals that touch them."""
+        _, n_frames, n_harmonics = out.shape
+        n_taps, offset = len(self.weights), self.timeline[2] + self.envelope[0]
+        first = 0 if own_first == 0 else max(0, own_first - offset - n_taps + 1)
+        last = self._n_intervals if own_last == n_frames else min(self._n_intervals, own_last - offset)
+        out[b, own_first:own_last] = 0
+        if first >= last:
+            return
+        tabled, factors = self._tabled(b, first, last, n_harmonics, self.quarter_turns)
+        cells, held, first_table, _, _, odd = tabled
+        rows = 2 * self._harmonics(n_harmonics) * width_of(from_dtype(self.f0.dtype))
+        scratch, own = self._scratch(self.lanes, rows, n_harmonics), (own_first, own_last)
+        controls = self._controls(self.quarter_turns)
+        _analysis_rows(controls, g, b, first, last, tabled, scratch, self._places(), own, out)
+        if held.any():
+            tables.transform(cells, 2, odd)
+            low, high = max(own_first, first_table), min(own_last, first_table + held.size)
+            owned = slice(low - first_table, high - first_table)
+            tables.collect(cells[owned], low, held[owned], factors, tables.first_cell(odd), out[b])
+
+    def _controls(self, quarter_turns: int):
+        return self.f0, self.phases, self.weights, self.envelope, self.timeline, self._psi(quarter_turns)
+
+    def _scratch(self, *sizes: int):
+        """The direct kernel's buffers: integer phases, samples, and as asked."""
+        real = (np.zeros(size, np.float32) for size in (self.lanes, *sizes))
+        return (np.empty(self.lanes, np.int32), *real)
+
+    def _places(self):
+        """Buffers for a tile's cells, fractions, signs, and products with the tables."""
+        real = (np.empty(size, np.float32) for size in (self.lanes, self.lanes, TAPS * self.lanes))
+        return (np.empty(self.lanes, np.int64), *real)
