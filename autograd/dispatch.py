@@ -6,6 +6,7 @@ Every kernel op is a `torch.autograd.Function` (with `setup_context`) around ops
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ def register(name: str, schema: str, *, cpu: Callable, fake: Callable) -> Callab
     return getattr(torch.ops.fastddsp, name).default
 
 
-def differentiate(op: Callable, function: type[torch.autograd.Function]) -> None:
+def differentiate(op: Any, function: type[torch.autograd.Function]) -> None:
     """Give an op the derivative of its Function, for callers that have only the op: programs of torch.export.
 
     Also keep the signature of the Function's `forward`, by which torch binds the arguments of every `apply`: working it

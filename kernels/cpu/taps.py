@@ -42,7 +42,7 @@ def load_pair(typingctx, array, i, j):
         for position in (1, 2):
             pointer, align = _cells(context, builder, signature.args, args, position, TAPS)
             halves.append(builder.load(pointer, align=align))
-        return _shuffle(builder, *halves, range(PAIR))
+        return _shuffle(builder, halves[0], halves[1], range(PAIR))
 
     return Vector(array.dtype, PAIR)(array, i, j), codegen
 
