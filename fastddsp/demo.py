@@ -5,10 +5,12 @@ random melodies of 30 s, of which the last is held out, and a flute. OUT holds, 
 their spectrograms, metrics.json, the data set and the run.
 """
 
+import math
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,7 @@ def demo(out: str = "demo_output", steps: int = 1500, minutes: float = 5.0, seed
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is not empty: choose another folder with --out")
     quiet_lightning()
-    with as_file(files("fastddsp") / "data") as data:
+    with as_file(files("fastddsp") / "data") as data, _one_thread():
         _say("1/3 pitch and loudness of three violin phrases")
         prepare([data / name for name in TRAINING_PHRASES], folder / "data", fmin=VIOLIN_HZ[0], fmax=VIOLIN_HZ[1])
         _say(f"2/3 training on them, at most {minutes:g} minutes")
@@ -68,6 +70,17 @@ def demo(out: str = "demo_output", steps: int = 1500, minutes: float = 5.0, seed
     write_json(folder / "metrics.json", report)
     _say(_what_to_hear(folder, report))
     return report
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: two took two thirds of the time on idle cores, ten times as long on busy ones."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(folder: Path, steps: int, minutes: float, seed: int) -> dict[str, Any]:
@@ -124,7 +137,7 @@ def _play(folder: Path, data: Path) -> dict[str, Any]:
     )
     _draw(folder / "flute.png", sounds, ("flute_recording", "flute_played_by_violin"), rate)
     return {
-        "held_out": {name: round(value, 4) for name, value in compare_audio(target, copy, settings).items()},
+        "held_out": {name: _plain(value) for name, value in compare_audio(target, copy, settings).items()},
         "definitions": "fastddsp.training.metrics; tracked on the resynthesis and, as the truth, on the recording",
         "tracker": settings.tracker,
         "confident_from": get_tracker(settings.tracker).threshold,
@@ -150,12 +163,17 @@ def _draw(path: Path, sounds: Mapping[str, np.ndarray], names: tuple[str, ...], 
     save_figure(spectrogram_figure({name.replace("_", " "): sounds[name] for name in names}, rate), path)
 
 
+def _plain(value: float) -> float | None:
+    """Four decimals; None, which JSON has, for NaN, which it has not."""
+    return round(value, 4) if math.isfinite(value) else None
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def _what_to_hear(folder: Path, report: Mapping[str, Any]) -> str:
-    held_out = report["held_out"]
+    held_out = {name: math.nan if value is None else value for name, value in report["held_out"].items()}
     return f"""
 Listen to these, in {folder}/:
   held_out_recording.wav       a violin phrase that was not in training

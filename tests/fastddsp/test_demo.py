@@ -1,5 +1,4 @@
 import json
-import math
 
 import pytest
 import soundfile
@@ -12,7 +11,8 @@ def test_the_demo_writes_sounds_pictures_and_measures(tmp_path, capsys):
     report = demo(str(out), steps=3)
     assert report == json.loads((out / "metrics.json").read_text())
     assert report["training"]["steps"] == 3
-    assert all(math.isfinite(report["held_out"][name]) for name in ("paper_f0_outliers", "loudness_l1_db"))
+    assert report["held_out"]["loudness_l1_db"] > 0
+    assert 0 <= report["held_out"]["paper_f0_outliers"] <= 1
     seconds = {path.stem: soundfile.info(path).duration for path in out.glob("*.wav")}
     assert seconds.keys() == {
         "held_out_recording",
