@@ -6,8 +6,8 @@ partial and block of 16 samples. Around the block's ninth sample, c = 16 q + 8 o
 
     phi(c + r) = P_c + r B_c + (r (r + 1) / 2) D,    P_c = P + (c + 1) A + (c (c + 1) / 2) D,    B_c = A + c D
 
-and from block to block P_c grows by 16 B_c + 136 D, B_c by 16 D: exact in 64 bits. The kernel needs fewer: it takes the top
-32 bits for float32, so a sample's phase is off by at most 1/2 + 8/2 + 28/2 units of 2^-32 turns, 2.7e-8 radians.
+and from block to block P_c grows by 16 B_c + 136 D, B_c by 16 D: exact in 64 bits. For float32 the kernel takes the top
+32 of them, so a sample's phase is off by at most 1/2 + 8/2 + 28/2 units of 2^-32 turns, 2.7e-8 radians.
 """
 
 import numpy as np
@@ -126,9 +126,9 @@ def partial_phase_gradient(
 ):
     """Frame-rate gradients from the intervals' moments, for k_lo <= k < k_hi of batch item b.
 
-    moments [batch, n_intervals, 3, partials]: S, X, and Q with Y = (o X + I Q) / N; final_cotangent [batch, partials]: of
-    the phase after the last sample, radians; d_frequencies [batch, frames, partials] and d_initial [batch, partials]
-    are written.
+    moments [batch, n_intervals, 3, partials]: S, X, and Q with Y = (o X + I Q) / N; final_cotangent [batch, partials]:
+    of the phases after the last sample, radians; d_frequencies [batch, frames, partials] and d_initial
+    [batch, partials] are written.
     """
     n_frames, n_partials = d_frequencies.shape[1:]
     scale = 2 * np.pi / sample_rate

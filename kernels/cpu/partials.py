@@ -4,9 +4,9 @@
     analysis  L[j, k] = sum_n g(n) m_k(n) w_j(n) sin(theta_k(n) + psi)
     moments   of v_k(n) = g(n) dy/dtheta_k(n) = g(n) a_k(n) cos(theta_k(n) + psi), for every interval and partial
 
-theta_k: partial k's phase (fastddsp.kernels.phase); psi: 0 to 3 quarter turns, so sine and cosine banks are one function;
-m_k(n): 1 where f_k(n) < nyquist, else 0; w_t: envelope weights of the frames around n. Analysis is the bank's adjoint in
-A; the moments are what the adjoint in the frequencies needs (fastddsp.kernels.cpu.partial_phases).
+theta_k: partial k's phase (fastddsp.kernels.phase); psi: 0 to 3 quarter turns, so that sine and cosine banks are one
+function; m_k(n): 1 where f_k(n) < nyquist, else 0; w_t: envelope weights of the frames around n. Analysis is the bank's
+adjoint in A; the moments are what the adjoint in the frequencies needs (fastddsp.kernels.cpu.partial_phases).
 
 The loop. Lanes are samples, a tile of them at a time; the loop runs over partials. A partial's phases in the tile are
 integers, from three scalars a block (partial_phases); then come the polynomials. Sine and cosine of the gradient share
@@ -15,9 +15,9 @@ partial and kind ("rows") and are summed across lanes (sum_rows, 3 instructions)
 
 Partials above Nyquist for a whole interval are skipped; those that cross it inside are masked.
 
-Cost, in vector instructions per partial and register of samples: bank 4.5 for the phase (a multiplication counts as 2, its
-curved part serves the tile), 5 for fold and square, 5 for the sine, 2 for two frames: 16.5. Gradient: 6 more for the
-cosine, 8 instead of 2 for the products, and 5 times 4 a tile to sum across lanes: 33.5 with tiles of 4 registers.
+Cost, in vector instructions per partial and register of samples: bank 4.75 for the phase (a multiplication counts as
+2, the curved part serves a whole tile), 5 for fold and square, 5 for the sine, 2 for two frames: 16.75. Gradient: 6
+more for the cosine, 8 instead of 2 for the products: 28.75, and 5 times 4 a tile to sum across lanes.
 """
 
 import numpy as np
@@ -298,8 +298,7 @@ def _sum_interval(controls, interval, g, powers, sines, moments, scratch, b, i):
     lo, hi = interval[:2]
     y = scratch[3]
     lanes, zeros = lane_count(y), padded(controls[0].shape[2], register_width(y))
-    tiles = 0
-    for start in range(0, hi - lo, lanes):
+    for tiles, start in enumerate(range(0, hi - lo, lanes)):
         tile = _start_tile(controls, interval, i, start, scratch)
         n = hi - lo - start
         _cotangents(pointer(g, b * g.shape[1] + lo + start), n, start, y, powers)
@@ -308,10 +307,9 @@ def _sum_interval(controls, interval, g, powers, sines, moments, scratch, b, i):
             begin = anew, anew and t == 0, zeros  # all taps add to the same moments
             taps = _taps(controls, b, i, t, lo + start)
             _gradient_tile(tile, *taps, y, powers, begin, _tap_rows(sines, t), _moment_rows(moments))
-        tiles += 1
-        if tiles % TILES_PER_SUM == 0 or n <= lanes:
-            _sum_rows(sines, tiles > TILES_PER_SUM)
-            _sum_rows(moments, tiles > TILES_PER_SUM)
+        if (tiles + 1) % TILES_PER_SUM == 0 or n <= lanes:
+            _sum_rows(sines, tiles >= TILES_PER_SUM)
+            _sum_rows(moments, tiles >= TILES_PER_SUM)
 
 
 @njit
@@ -327,8 +325,8 @@ def _gradient_rows(controls, buffers, g, powers, sines, moments, d_amplitudes, d
     """Inner products for the frames first <= b * n_frames + j < last, and moments of the intervals that start there.
 
     d_amplitudes [batch, frames, partials] and d_phase [batch, intervals, 3, partials], zeros, are None with their
-    sums where not asked for. A frame's owner visits every interval that touches it. Those on the border of two owners are
-    visited twice (1 of 64): cheaper than handing sums over, and the order of additions stays.
+    sums where not asked for. A frame's owner visits every interval that touches it. Those on the border of two owners
+    are visited twice (1 of 64): cheaper than handing sums over, and the order of additions stays.
     """
     n_frames, n_partials = controls[0].shape[1:]
     n_intervals, first_frame = controls[5][1:3]

@@ -18,14 +18,18 @@ No gradient flows through the Nyquist mask.
 import numpy as np
 
 from fastddsp.kernels.phase import Timeline
-from fastddsp.kernels.reference.phase import envelope, phase
+from fastddsp.kernels.reference.phase import envelope
 
 
 def sines(frequencies, timeline: Timeline, sample_rate, nyquist, initial_phase, psi=0.0) -> np.ndarray:
     """[frames, partials] Hz, [partials] radians -> [n_samples, partials]: m_k(n) sin(theta_k(n) + psi)."""
-    theta = np.stack([phase(f, timeline, sample_rate, p) for f, p in zip(frequencies.T, initial_phase, strict=True)], 1)
-    audible = envelope(frequencies, timeline, "linear") < nyquist
-    return np.where(audible, np.sin(theta + psi), 0.0)
+    f = envelope(frequencies, timeline, "linear")
+    turns = initial_phase / (2 * np.pi)
+    out = np.zeros_like(f)
+    for n in range(len(f)):
+        turns = (turns + f[n] / sample_rate) % 1.0  # whole turns dropped, so that float64 keeps its digits
+        out[n] = np.where(f[n] < nyquist, np.sin(2 * np.pi * turns + psi), 0.0)
+    return out
 
 
 def bank(

@@ -121,7 +121,7 @@ def test_results_do_not_depend_on_the_number_of_threads():
 
 def test_gradients_do_not_depend_on_what_else_is_asked_for():
     bank, amplitudes = random_bank(500, 9)
-    audio, d_amplitudes, d_frequencies, d_initial = all_results(bank, amplitudes, 500)
+    _, d_amplitudes, d_frequencies, d_initial = all_results(bank, amplitudes, 500)
     g = np.random.default_rng(6).standard_normal((2, 500)).astype(np.float32)
     alone, other, initial = np.zeros_like(d_amplitudes), np.empty_like(d_frequencies), np.empty_like(d_initial)
     bank.gradient(g, amplitudes, d_initial * 0, alone)
