@@ -32,6 +32,7 @@ def _calls(dtype) -> dict:
     f0_hz = (100 * torch.ones(1, 4, 1, dtype=dtype)).requires_grad_()
     return {
         "harmonic bank": lambda: oscillators.harmonic_bank(f0_hz, ones(1, 4, 20), 256),
+        "harmonic bank, many harmonics": lambda: oscillators.harmonic_bank(f0_hz, ones(1, 4, 1000), 4 * 960),
         "frequency filter": lambda: filters.frequency_filter(ones(1, 256), ones(1, 4, 65), 257),
         "filtered noise": lambda: filters.filtered_noise(ones(1, 4, 65), 256),
     }

@@ -70,18 +70,14 @@ def least_harmonics(n_harmonics: int, hop: int) -> int:
 # ------------------------------------------------------------------------------------------------- what a table holds
 
 
-@njit
-def _held(f, n_harmonics, nyquist, least):
-    """How many harmonics a frame's table holds; 0: it has none."""
-    count = min(_last_below(f * (1 + MARGIN), nyquist), np.float64(n_harmonics))
-    return np.int64(count) if np.isfinite(f) and count >= least else 0
-
-
 @njit(nogil=True, cache=True)
-def _count(f0, first, nyquist, least, n_harmonics, held):
-    """held[r]: harmonics in the table of frame first + r."""
-    for r in range(held.size):
-        held[r] = _held(np.float64(f0[first + r]), n_harmonics, nyquist, least)
+def _count(f0, nyquist, least, n_harmonics, held):
+    """held[b, j]: harmonics in the table of item b's frame j; 0: it has none."""
+    for b in range(held.shape[0]):
+        for j in range(held.shape[1]):
+            f = np.float64(f0[b, j])
+            count = min(_last_below(f * (1 + MARGIN), nyquist), np.float64(n_harmonics))
+            held[b, j] = np.int64(count) if np.isfinite(f) and count >= least else 0
 
 
 @njit
@@ -167,7 +163,7 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
     q, y, limits = buffers[:3]
     lanes = lane_count(out)
     origin = interval_start(first, n_samples, n_intervals)
-    mirror(cells, held.size, odd)
+    mirror(cells, odd)
     for i in range(first, last):
         sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
         usable = _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible)
@@ -273,7 +269,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
                     mine = own[0] <= j < own[1]
                     out_row = pointer(out, (b * n_frames + j) * n_harmonics + low) if mine else pointer(nobodys, 0)
                     _sum_frame(frame_rows, audible[1] - low, buffers[1], out_row)
-    fold(cells, held.size, odd)
+    fold(cells, odd)
 
 
 class NufftBank(Bank):
@@ -281,28 +277,45 @@ class NufftBank(Bank):
 
     def render(self, amplitudes, out) -> None:
         """As Bank.render."""
+        held = self._held(amplitudes.shape[2])
+        if not held.any():
+            return super().render(amplitudes, out)
 
         def render_chunk(b, first, last):
-            self._synthesize(amplitudes, self.quarter_turns, False, b, first, last, out[b, self._samples(first, last)])
+            audio = out[b, self._samples(first, last)]
+            self._synthesize(amplitudes, held[b], self.quarter_turns, False, b, first, last, audio)
 
         self._for_chunks(render_chunk, self._n_intervals)
 
     def analyse(self, g, out) -> None:
         """As Bank.analyse."""
-        self._for_chunks(lambda b, first, last: self._analyse_frames(g, b, first, last, out), out.shape[1])
+        held = self._held(out.shape[2])
+        if not held.any():
+            return super().analyse(g, out)
+        self._for_chunks(lambda b, first, last: self._analyse_frames(g, held[b], b, first, last, out), out.shape[1])
 
     def phase_gradient(self, g, amplitudes, final_cotangent, d_f0, d_initial) -> None:
         """As Bank.phase_gradient."""
+        held = self._held(amplitudes.shape[2])
+        if not held.any():
+            return super().phase_gradient(g, amplitudes, final_cotangent, d_f0, d_initial)
         moments = np.empty((g.shape[0], self._n_intervals, 3))
 
         def moments_of_chunk(b, first, last):
             samples = self._samples(first, last)
             audio = np.empty(samples.stop - samples.start, np.float32)
-            self._synthesize(amplitudes, self.quarter_turns + 1, True, b, first, last, audio)
+            self._synthesize(amplitudes, held[b], self.quarter_turns + 1, True, b, first, last, audio)
             _moments(g, audio, self.timeline, b, first, last, moments)
 
         self._for_chunks(moments_of_chunk, self._n_intervals)
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
+
+    def _held(self, n_harmonics: int) -> np.ndarray:
+        """[batch, frames]: how many harmonics each frame's table holds."""
+        held = np.empty(self.f0.shape, np.int64)
+        least = least_harmonics(n_harmonics, -(-self.timeline[0] // self._n_intervals))
+        _count(self.f0, self.timeline[4], least, n_harmonics, held)
+        return held
 
     def _for_chunks(self, work, n_rows: int) -> None:
         """Call work(b, first, last) for all rows first..last of every item, ROWS_PER_CHUNK at a time."""
@@ -319,31 +332,32 @@ class NufftBank(Bank):
         n_samples, n_intervals = self.timeline[:2]
         return slice(-(-first * n_samples // n_intervals), -(-last * n_samples // n_intervals))
 
-    def _tabled(self, b: int, first: int, last: int, n_harmonics: int, quarter_turns: int):
-        """Room for the tables of the intervals first..last, as kernels want it, and the harmonics' factors."""
-        offset, last_frame = self.timeline[2] + self.envelope[0], self.f0.shape[1] - 1
-        frames = np.clip((first + offset, last + offset + len(self.weights) - 2), 0, last_frame)
-        held = np.empty(frames[1] - frames[0] + 1, np.int64)
-        least = least_harmonics(n_harmonics, -(-self.timeline[0] // self._n_intervals))
-        _count(self.f0[b], frames[0], self.timeline[4], least, n_harmonics, held)
+    def _tabled(self, held, first: int, last: int, n_harmonics: int, quarter_turns: int):
+        """Room for the tables of the intervals first..last, as kernels want it, and the harmonics' factors.
+
+        No room where no frame has a table.
+        """
+        offset = self.timeline[2] + self.envelope[0]
+        first_table, last_table = np.clip((first + offset, last + offset + len(self.weights) - 2), 0, len(held) - 1)
+        held = held[first_table : last_table + 1]
         n_cells, factors = table_plan(n_harmonics)
-        cells = tables.empty_tables(held.size, n_cells)
-        tabled = cells, held, int(frames[0]), kernel_polynomials(), n_cells, quarter_turns % 2 == 0
+        cells = tables.empty_tables(held.size if held.any() else 0, n_cells)
+        tabled = cells, held, int(first_table), kernel_polynomials(), n_cells, quarter_turns % 2 == 0
         return tabled, -factors if quarter_turns % 4 >= 2 else factors
 
-    def _synthesize(self, amplitudes, quarter_turns, by_harmonic, b, first, last, out) -> None:
+    def _synthesize(self, amplitudes, held, quarter_turns, by_harmonic, b, first, last, out) -> None:
         """out: the samples of item b's intervals first..last."""
         n_harmonics = amplitudes.shape[2]
-        tabled, factors = self._tabled(b, first, last, n_harmonics, quarter_turns)
+        tabled, factors = self._tabled(held, first, last, n_harmonics, quarter_turns)
         cells, held, first_table, _, _, odd = tabled
-        if held.any():
+        if cells.size:
             tables.stage(amplitudes[b], first_table, held, factors, by_harmonic, tables.first_cell(odd), cells)
             tables.transform(cells, 3, odd)
         scratch = self._scratch(self.lanes, *(self._harmonics(n_harmonics),) * 2)
         controls = self._controls(quarter_turns)
         _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, self._places(), out)
 
-    def _analyse_frames(self, g, b, own_first, own_last, out) -> None:
+    def _analyse_frames(self, g, held, b, own_first, own_last, out) -> None:
         """out: the analysis at item b's frames own_first..own_last, from all intervals that touch them."""
         _, n_frames, n_harmonics = out.shape
         n_taps, offset = len(self.weights), self.timeline[2] + self.envelope[0]
@@ -352,13 +366,13 @@ class NufftBank(Bank):
         out[b, own_first:own_last] = 0
         if first >= last:
             return
-        tabled, factors = self._tabled(b, first, last, n_harmonics, self.quarter_turns)
+        tabled, factors = self._tabled(held, first, last, n_harmonics, self.quarter_turns)
         cells, held, first_table, _, _, odd = tabled
         rows = 2 * self._harmonics(n_harmonics) * width_of(from_dtype(self.f0.dtype))
         scratch, own = self._scratch(self.lanes, rows, n_harmonics), (own_first, own_last)
         controls = self._controls(self.quarter_turns)
         _analysis_rows(controls, g, b, first, last, tabled, scratch, self._places(), own, out)
-        if held.any():
+        if cells.size:
             tables.transform(cells, 2, odd)
             low, high = max(own_first, first_table), min(own_last, first_table + held.size)
             owned = slice(low - first_table, high - first_table)

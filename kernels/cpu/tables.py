@@ -53,22 +53,22 @@ def collect(tables, first, counts, scale, start, out):
 
 
 @njit
-def mirror(tables, n_rows, odd):
+def mirror(tables, odd):
     """Fill the padding with the tables' images."""
     n_cells = tables.shape[1] - 2 * PAD
     sign = np.float32(-1 if odd else 1)
-    for r in range(n_rows):
+    for r in range(tables.shape[0]):
         for m in range(PAD):
             tables[r, PAD - 1 - m] = sign * tables[r, PAD + m]
             tables[r, PAD + n_cells + m] = sign * tables[r, PAD + n_cells - 1 - m]
 
 
 @njit
-def fold(tables, n_rows, odd):
+def fold(tables, odd):
     """The transpose of mirror."""
     n_cells = tables.shape[1] - 2 * PAD
     sign = np.float32(-1 if odd else 1)
-    for r in range(n_rows):
+    for r in range(tables.shape[0]):
         for m in range(PAD):
             tables[r, PAD + m] += sign * tables[r, PAD - 1 - m]
             tables[r, PAD + n_cells - 1 - m] += sign * tables[r, PAD + n_cells + m]
