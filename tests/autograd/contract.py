@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastddsp.autograd import oscillators
+from fastddsp.autograd import filters, oscillators
 
 SAMPLE_RATE = 1000
 
@@ -31,11 +31,12 @@ LARGE = Size(2, 210, 42000)  # enough work for several chunks of it, so that thr
 
 
 class Input(NamedTuple):
-    """A tensor argument: its shape in words of Size and numbers, and the range of its values."""
+    """A tensor argument: its shape in words of Size and numbers, range of values, whether a batch of 1 serves all."""
 
     shape: tuple[str | int, ...]
     low: float = 0.0
     high: float = 1.0
+    one_for_all: bool = False
 
 
 def hertz(*shape: str | int) -> Input:
@@ -53,6 +54,7 @@ class Op:
       inputs: its tensors by argument name; the first axis of each is the batch; all are differentiable.
       settings: its other arguments.
       n_samples: whether it takes the number of samples as an argument.
+      alike_rows: whether a row's result does not depend on which row of the batch it is (that of a seed does).
     """
 
     name: str
@@ -60,6 +62,7 @@ class Op:
     inputs: dict[str, Input]
     settings: dict = field(default_factory=dict)
     n_samples: bool = True
+    alike_rows: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -68,7 +71,7 @@ class Op:
         """Random inputs, leaves that want gradients. The same numbers in every dtype: those of float32."""
         generator = torch.Generator().manual_seed(seed)
         tensors = []
-        for shape, low, high in self.inputs.values():
+        for shape, low, high, _ in self.inputs.values():
             sizes = [getattr(size, axis) if isinstance(axis, str) else axis for axis in shape]
             values = low + (high - low) * torch.rand(sizes, generator=generator)
             tensors.append(values.to(dtype).requires_grad_())
@@ -134,6 +137,31 @@ OPS = [
         },
         {"sample_rate": SAMPLE_RATE},
     ),
+    Op(
+        "frequency_filter",
+        filters.frequency_filter,
+        {
+            "audio": Input(("batch", "samples"), -1, 1),
+            "magnitudes": Input(("batch", "frames", 9), one_for_all=True),
+        },
+        {"window_size": 7},
+        n_samples=False,
+    ),
+    Op(
+        "filtered_noise",
+        filters.filtered_noise,
+        {"magnitudes": Input(("batch", "frames", 9))},
+        {"seed": 1},
+        alike_rows=False,
+    ),
+    Op(
+        "filtered_noise, given noise",
+        filters.filtered_noise,
+        {
+            "magnitudes": Input(("batch", "frames", 9)),
+            "noise": Input(("batch", "samples"), -1, 1),
+        },
+    ),
 ]
 
 
@@ -142,9 +170,9 @@ def cotangents(outputs: Sequence[Tensor]) -> list[Tensor]:
     return [torch.arange(y.numel(), dtype=y.dtype).reshape(y.shape).cos() for y in outputs]
 
 
-def gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
+def gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Vector-Jacobian product of the outputs with `cotangents`."""
-    return torch.autograd.grad(outputs, inputs, cotangents(outputs), create_graph=create_graph)
+    return torch.autograd.grad(outputs, inputs, cotangents(outputs))
 
 
 def library_calls(op: Op) -> list[tuple[torch._ops.OpOverload, tuple]]:
@@ -160,7 +188,10 @@ def library_calls(op: Op) -> list[tuple[torch._ops.OpOverload, tuple]]:
 
     inputs = op.make()
     with Record():
-        gradients(gradients(op(inputs), inputs, create_graph=True), inputs)
+        outputs = op(inputs)
+        cotangent = [v.requires_grad_() for v in cotangents(outputs)]
+        first = torch.autograd.grad(outputs, inputs, cotangent, create_graph=True)
+        torch.autograd.grad(first, [*inputs, *cotangent], cotangents(first), allow_unused=True)
     return calls
 
 
