@@ -85,6 +85,20 @@ def direct(frequencies, amplitudes, harmonic_distribution, n_samples, sample_rat
     return audio
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_hundreds_of_harmonics_are_those_of_float64(method):
+    f, a, d = controls(6, 6, 600)
+    exact = [x.double().requires_grad_() for x in (f / 60, a, d)]
+    inputs = [x.float().detach().requires_grad_() for x in exact]
+    g = torch.rand(2, 6 * 480, generator=torch.Generator().manual_seed(0)) - 0.5
+    outputs = []
+    for x in (inputs, exact):
+        y = harmonic_synthesis(x[0], x[1], None, x[2], 6 * 480, 48000, method)
+        outputs.append([y, *torch.autograd.grad(y, x, g.to(y))])
+    for actual, expected in zip(*outputs, strict=True):
+        assert_close(actual.detach().numpy(), expected.detach().numpy(), FLOAT32)
+
+
 def controls(n_frequency, n_amplitude, n_harmonics=5, batch=2):
     """Frequencies, amplitudes and a distribution at two frame rates."""
     rng = torch.Generator().manual_seed(n_frequency * n_amplitude)
@@ -175,13 +189,16 @@ def test_an_hour_in_blocks_is_the_hour_bit_for_bit(hour):
     assert torch.equal(phase, final_phase)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "n_harmonics", "hop", "n_frames"),
+    [(torch.float32, 30, 37, 101), (torch.float64, 30, 37, 101), (torch.float32, 600, 480, 23)],  # the last by NUFFT
+    ids=str,
+)
 @pytest.mark.parametrize("method", METHODS)
-def test_blocks_are_the_whole_bit_for_bit_with_every_envelope(method, dtype):
-    n_frames, hop = 101, 37
+def test_blocks_are_the_whole_bit_for_bit_with_every_envelope(method, dtype, n_harmonics, hop, n_frames):
     rng = torch.Generator().manual_seed(0)
-    f0_hz = 1000 * torch.rand(2, n_frames, 1, generator=rng, dtype=dtype)  # some of 30 harmonics cross Nyquist
-    amplitudes = torch.rand(2, n_frames, 30, generator=rng, dtype=dtype)
+    f0_hz = 30000 / n_harmonics * torch.rand(2, n_frames, 1, generator=rng, dtype=dtype)  # some cross Nyquist
+    amplitudes = torch.rand(2, n_frames, n_harmonics, generator=rng, dtype=dtype)
     whole, final_phase = harmonic_bank(f0_hz, amplitudes, n_frames * hop, 16000, method, return_final_phase=True)
     phase = None
     before, after = (1, 2) if method == "cubic" else (0, 1)
