@@ -57,7 +57,7 @@ def _zeros_if(needed: bool, like: Tensor) -> Tensor:
     return torch.zeros_like(like, memory_format=torch.contiguous_format) if needed else like.new_empty(0)
 
 
-def _filter_backward_cpu(g, audio, magnitudes, window_size, need_audio, need_magnitudes):
+def _filter_backward_cpu(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes):
     from fastddsp.kernels.cpu import fir
 
     d_audio, d_magnitudes = _zeros_if(need_audio, audio), _zeros_if(need_magnitudes, magnitudes)
@@ -76,7 +76,7 @@ def _filter_backward_cpu(g, audio, magnitudes, window_size, need_audio, need_mag
     return d_audio, d_magnitudes
 
 
-def _filter_backward_fake(g, audio, magnitudes, window_size, need_audio, need_magnitudes):
+def _filter_backward_fake(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes):
     return (
         audio.new_empty(audio.shape if need_audio else 0),
         magnitudes.new_empty(magnitudes.shape if need_magnitudes else 0),
@@ -113,7 +113,7 @@ _filter_op = dispatch.register(
 )
 _filter_backward_op = dispatch.register(
     "frequency_filter_backward",
-    "(Tensor g, Tensor audio, Tensor magnitudes, int window_size, bool need_audio, bool need_magnitudes)"
+    "(Tensor g, Tensor audio, Tensor magnitudes, int window_size, bool valid, bool need_audio, bool need_magnitudes)"
     " -> (Tensor, Tensor)",
     cpu=_filter_backward_cpu,
     fake=_filter_backward_fake,
@@ -163,7 +163,7 @@ class FrequencyFilterBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes):
-        return _filter_backward_op(g, audio, magnitudes, window_size, need_audio, need_magnitudes)
+        return _filter_backward_op(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -236,6 +236,12 @@ class FilteredNoiseBackward(torch.autograd.Function):
     @staticmethod
     def vmap(info, in_dims, *args):
         return dispatch.fold_vmap(FilteredNoiseBackward, info.batch_size, in_dims, args)
+
+
+dispatch.differentiate(_filter_op, FrequencyFilter)
+dispatch.differentiate(_filter_backward_op, FrequencyFilterBackward)
+dispatch.differentiate(_noise_op, FilteredNoise)
+dispatch.differentiate(_noise_backward_op, FilteredNoiseBackward)
 
 
 # -------------------------------------------------------------------------------------------------- public functions
@@ -335,10 +341,10 @@ def frequency_filter(
     """
     audio, magnitudes = checks.computed_in_float32(audio, magnitudes)
     checks.shape("audio", audio, ("batch", "samples"))
-    if magnitudes.ndim == 2:
-        magnitudes = magnitudes[:, None]
-    batch = 1 if magnitudes.shape[0] == 1 else audio.shape[0]
-    checks.shape("magnitudes", magnitudes, (batch, "frames", "bands"))
+    throughout = magnitudes.ndim == 2
+    batch = 1 if magnitudes.shape[:1] == (1,) else audio.shape[0]
+    checks.shape("magnitudes", magnitudes, (batch, "bands") if throughout else (batch, "frames", "bands"))
+    magnitudes = magnitudes[:, None] if throughout else magnitudes
     checks.same_kind(audio=audio, magnitudes=magnitudes)
     checks.one_of("padding", padding, ("same", "valid"))
     _check_filter(magnitudes, audio.shape[1], window_size, backend)
@@ -348,7 +354,7 @@ def frequency_filter(
 
 def _check_filter(magnitudes: Tensor, n_samples: int, window_size: int, backend: str) -> None:
     _check_bands(magnitudes)
-    checks.not_negative(window_size=window_size, n_samples=n_samples)
+    checks.not_negative(window_size=window_size)
     if n_samples > 0:
         checks.positive(frames=magnitudes.shape[1])
     dispatch.check_backend(backend, magnitudes.device)
@@ -387,14 +393,15 @@ def filtered_noise(
 
     Source: Engel et al., DDSP, ICLR 2020, section 3.4.
     """
-    (magnitudes,) = checks.computed_in_float32(magnitudes)
+    magnitudes, noise = checks.computed_in_float32(magnitudes, noise)
     checks.shape("magnitudes", magnitudes, ("batch", "frames", "bands"))
-    _check_filter(magnitudes, n_samples, window_size, backend)
+    checks.not_negative(n_samples=n_samples, offset=offset)
     batch = magnitudes.shape[0]
     if noise is not None:
         checks.shape("noise", noise, (batch, n_samples))
+        checks.same_kind(magnitudes=magnitudes, noise=noise)
         return frequency_filter(noise, magnitudes, window_size, backend=backend)
-    checks.not_negative(offset=offset)
+    _check_filter(magnitudes, n_samples, window_size, backend)
     if seed is None:
         seeds = torch.randint(MAX_SEED, (1,), dtype=torch.int64)
     elif 0 <= seed <= MAX_SEED:

@@ -150,7 +150,7 @@ def _sizes(design: Design, layout: Layout, n_lanes: int) -> tuple[int, ...]:
     shared = max(n_lags + design.n + TILE_ROWS, n_taps + TILE_ROWS)
     # As numbers: all samples of a group, and what a last tile may reach beyond them.
     ring = size + (n_taps + size + TILE_ROWS) // n_lanes + 2
-    staged = max(ring, design.n + 2)
+    staged = max(ring, design.n + 1 + QUAD)
     return (
         size + TILE_ROWS,
         n_taps + 2 * LEAD,
@@ -433,9 +433,10 @@ def _filter_chunk(source, magnitudes, layout_arrays, design_arrays, workspace, d
         _point_at_blocks(layout, group, 0, scratch)
         _convolve(layout, design, scratch, y)
         low, high = max(origin, delay), min(end, n_out + delay)
-        _copy(y, low - origin, out, b * n_out + low - delay, high - low)
+        if low < high:
+            _copy(y, low - origin, out, b * n_out + low - delay, high - low)
         _copy(y, end - origin, y, 0, n_tail)
-        _zero(y, n_tail, end - origin)
+        _zero(y, n_tail, end - origin + layout.block_size + TILE_ROWS)  # also what only a NaN could have reached
     _copy(y, 0, tail, 0, n_tail)
 
 

@@ -30,35 +30,34 @@ def design_matrix(n_bands: int, window_size: int) -> np.ndarray:
     return matrix
 
 
-def _frames(audio_size: int, n_frames: int):
-    borders = fir.frame_borders(audio_size, n_frames)
+def _frame_of_samples(n_samples: int, n_frames: int):
+    """Pairs of a sample and its frame."""
+    borders = fir.frame_borders(n_samples, n_frames)
     for t in range(n_frames):
-        yield t, range(borders[t], borders[t + 1])
+        for n in range(borders[t], borders[t + 1]):
+            yield n, t
 
 
 def filter_audio(audio, magnitudes, window_size: int, n_out: int) -> np.ndarray:
     """[n_samples], [frames, bands] -> the first n_out samples after the delay."""
     h = magnitudes @ design_matrix(magnitudes.shape[1], window_size)
-    delay = fir.delay(h.shape[1])
-    y = np.zeros(n_out)
-    for t, frame in _frames(len(audio), len(h)):
-        for n in frame:
-            for l in range(h.shape[1]):
-                if 0 <= n + l - delay < n_out:
-                    y[n + l - delay] += audio[n] * h[t, l]
-    return y
+    n_taps, delay = h.shape[1], fir.delay(h.shape[1])
+    y = np.zeros(1 + len(audio) + n_taps + n_out)  # y[0] is at -1, where the shortest filters begin
+    for n, t in _frame_of_samples(len(audio), len(h)):
+        y[1 + n : 1 + n + n_taps] += audio[n] * h[t]
+    return y[1 + delay : 1 + delay + n_out]
 
 
 def gradients(g, audio, magnitudes, window_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Gradients in the audio and in the magnitudes of sum(g * filter_audio(audio, magnitudes, ...))."""
     matrix = design_matrix(magnitudes.shape[1], window_size)
     h = magnitudes @ matrix
-    delay = fir.delay(h.shape[1])
+    n_taps, delay = h.shape[1], fir.delay(h.shape[1])
+    g_full = np.zeros(1 + len(audio) + n_taps + len(g))
+    g_full[1 + delay : 1 + delay + len(g)] = g
     d_audio, d_h = np.zeros(len(audio)), np.zeros_like(h)
-    for t, frame in _frames(len(audio), len(h)):
-        for n in frame:
-            for l in range(h.shape[1]):
-                if 0 <= n + l - delay < len(g):
-                    d_audio[n] += h[t, l] * g[n + l - delay]
-                    d_h[t, l] += audio[n] * g[n + l - delay]
+    for n, t in _frame_of_samples(len(audio), len(h)):
+        heard = g_full[1 + n : 1 + n + n_taps]
+        d_audio[n] = h[t] @ heard
+        d_h[t] += audio[n] * heard
     return d_audio, d_h @ matrix.T

@@ -1,0 +1,141 @@
+"""Filters and filtered noise: magenta's numbers, what a filter must do, seeds, frames of any length.
+
+What every kernel op owes to torch is in test_contract.py.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from fastddsp.autograd import filters
+from fastddsp.autograd.filters import filtered_noise, frequency_filter, frequency_impulse_response
+from tests.golden import load
+from tests.golden.compare import check
+
+DESIGN_AND_FILTER = [
+    case
+    for name in ("apply_window_to_impulse_response", "frequency_impulse_response", "frequency_filter")
+    for case in load("core_filters.npz", f"core.{name}")
+]
+NOISE = load("synths_all.npz", "synths.FilteredNoise.get_signal")
+
+
+@pytest.mark.parametrize("case", DESIGN_AND_FILTER, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_values_and_gradients_are_magentas(case, dtype):
+    check(case, getattr(filters, case.function.removeprefix("core.")), dtype=dtype, rtol=1e-5)  # magenta is float32
+
+
+@pytest.mark.parametrize("case", NOISE, ids=str)
+def test_filtered_noise_is_magentas_on_its_noise(case):
+    init = case.meta["init"]
+    noise = torch.tensor(case.noise[0])
+    window_size = init.get("window_size", 257)
+    check(case, lambda magnitudes: filtered_noise(magnitudes, init["n_samples"], window_size, noise=noise))
+
+
+# ------------------------------------------------------------------------------------------------- what a filter does
+
+
+def test_equal_magnitudes_only_delay_by_the_two_samples_that_magenta_leaves():
+    audio = torch.randn(2, 50)
+    filtered = frequency_filter(audio, torch.full((2, 5, 9), 0.5))
+    torch.testing.assert_close(filtered[:, 2:], 0.5 * audio[:, :-2])
+    assert not filtered[:, :2].abs().gt(1e-6).any()
+
+
+def test_the_filters_gain_is_its_magnitudes():
+    magnitudes = torch.tensor([0.1, 0.3, 0.6, 0.8, 1.0, 0.9, 0.5, 0.2, 0.1]).double()
+    # A response that varies slowly over the bands is one that the window hardly changes.
+    response = torch.fft.rfft(frequency_impulse_response(magnitudes[None]), 16)[0].abs()
+    torch.testing.assert_close(response[1:-1], magnitudes.unfold(0, 3, 1) @ torch.tensor([0.25, 0.5, 0.25]).double())
+
+
+def test_valid_adds_the_tail():
+    audio, magnitudes = torch.randn(2, 50), torch.rand(2, 5, 9)
+    same, valid = (frequency_filter(audio, magnitudes, padding=padding) for padding in ("same", "valid"))
+    assert valid.shape == (2, 50 + 15)
+    assert torch.equal(valid[:, :50], same)
+    assert valid[:, 50:].any()
+
+
+def test_one_filter_serves_a_batch_and_all_frames():
+    audio, magnitudes = torch.randn(3, 60), torch.rand(1, 9)
+    expected = frequency_filter(audio, magnitudes.expand(3, 9))
+    assert torch.equal(frequency_filter(audio, magnitudes), expected)
+    assert torch.equal(frequency_filter(audio, magnitudes[:, None]), expected)
+    torch.testing.assert_close(frequency_filter(audio, magnitudes[:, None].expand(-1, 6, -1)), expected)
+
+
+def test_frames_that_magenta_refuses_share_the_audio_evenly():
+    gains = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    filtered = frequency_filter(torch.ones(1, 10), gains[None, :, None].expand(1, 7, 2))
+    torch.testing.assert_close(filtered, torch.tensor([[0.0, 0, 1, 1, 2, 3, 3, 4, 5, 5]]))
+
+
+def test_errors_say_what_was_expected():
+    audio, magnitudes = torch.zeros(2, 40), torch.zeros(2, 4, 9)
+    with pytest.raises(ValueError, match=r"magnitudes must have at least 2 bands .*, got \[2, 4, 1\]"):
+        frequency_filter(audio, magnitudes[..., :1])
+    with pytest.raises(ValueError, match="frames must be > 0, got 0"):
+        frequency_filter(audio, magnitudes[:, :0])
+    with pytest.raises(ValueError, match=r"padding must be one of \('same', 'valid'\), got 'full'"):
+        frequency_filter(audio, magnitudes, padding="full")
+    with pytest.raises(ValueError, match="window_size must be >= 0, got -1"):
+        frequency_filter(audio, magnitudes, -1)
+    with pytest.raises(ValueError, match=r"noise must be \[2, 50\], got \[2, 40\]"):
+        filtered_noise(magnitudes, 50, noise=audio)
+    with pytest.raises(ValueError, match=r"seed must be from 0 to 2\^63 - 1, got -1"):
+        filtered_noise(magnitudes, 50, seed=-1)
+    with pytest.raises(ValueError, match="offset must be >= 0, got -1"):
+        filtered_noise(magnitudes, 50, seed=1, offset=-1)
+
+
+# -------------------------------------------------------------------------------------------------------------- seeds
+
+
+def noise(seed, n_samples=200, batch=2, **settings):
+    """The noise itself, two samples late: what equal magnitudes leave of it."""
+    return filtered_noise(torch.ones(batch, 1, 2), n_samples, 0, seed=seed, **settings)[:, 2:]
+
+
+def test_the_same_seed_makes_the_same_noise():
+    assert torch.equal(noise(1), noise(1))
+    assert not torch.equal(noise(1), noise(2))
+    assert not torch.equal(*noise(1))  # rows differ
+
+
+def test_noise_does_not_depend_on_batch_or_length():
+    assert torch.equal(noise(1, batch=5)[:2], noise(1))
+    assert torch.equal(noise(1, n_samples=500)[:, :198], noise(1))
+
+
+def test_a_block_is_a_piece_of_the_stream():
+    whole = noise(1, n_samples=1000)
+    assert torch.equal(noise(1, n_samples=300, offset=333), whole[:, 333:631])
+
+
+@pytest.mark.parametrize("draw", [noise, torch.compile(noise, fullgraph=True, backend="aot_eager")])
+def test_without_a_seed_torchs_generator_decides(draw):
+    torch.manual_seed(0)
+    first, second = draw(None), draw(None)
+    assert not torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(draw(None), first)
+
+
+def test_both_precisions_hear_the_same_noise():
+    double = filtered_noise(torch.ones(2, 1, 2, dtype=torch.float64), 200, 0, seed=1)[:, 2:]
+    assert torch.equal(noise(1).double(), double)
+
+
+def test_gradients_are_those_of_the_same_noise_given():
+    magnitudes = torch.rand(2, 1, 2, requires_grad=True)
+    given_noise = torch.nn.functional.pad(noise(7, n_samples=203), (0, 2))[:, :201]
+    v = torch.randn(2, 201)
+    v[:, -2:] = 0  # samples that `noise` did not show
+    for window_size in (0, 257):
+        seeded = filtered_noise(magnitudes, 201, window_size, seed=7)
+        given = filtered_noise(magnitudes, 201, window_size, noise=given_noise)
+        for d in zip(*(torch.autograd.grad(y, magnitudes, v) for y in (seeded, given)), strict=True):
+            np.testing.assert_array_equal(*d)
