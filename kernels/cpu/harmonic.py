@@ -9,16 +9,16 @@ are one function; m_h(n): 1 where h f(n) < nyquist, else 0; w_t: envelope weight
 Analysis is the adjoint of the bank in A; the moments are what fastddsp.kernels.cpu.phase needs for the adjoint in f0.
 
 The loop. Lanes are samples, a tile of them at a time; harmonics run in blocks of 16 around h = 16 m. A block starts
-from s = sin(16 m theta + psi) and c = cos(...) and runs the Chebyshev recurrence s_{h+1} = 2 cos(theta) s_h - s_{h-1} from
-there, up 7 and down 8 steps and no further, since its error grows as 1/2 steps^2 eps. The next block's start is this
-one's turned by 16 theta; every 8th starts afresh from exact integer phases. All state stays in registers.
+from s = sin(16 m theta + psi) and c = cos(...) and runs the Chebyshev recurrence s_{h+1} = 2 cos(theta) s_h - s_{h-1}
+from there, up 7 and down 8 steps and no further, since its error grows as 1/2 steps^2 eps. The next block's start is
+this one's turned by 16 theta; every 8th starts afresh from exact integer phases. All state stays in registers.
 
 Harmonics above Nyquist for a whole interval are not computed. Those that cross it inside are few: each is computed from
 its own exact phase and masked, which keeps masks out of the recurrence.
 
 Cost, in vector instructions per harmonic and register of samples: bank 3 multiply-adds (the recurrence and two frames)
 and 1/2 for starting blocks. Analysis the same; its inner products grow as one register of partial sums for each
-harmonic and frame ("rows") and are summed across lanes (sum_rows, 3 instructions) once a frame, when its last interval is done.
+harmonic and frame ("rows") and are summed across lanes (sum_rows, 3 instructions) once a frame, after its last interval.
 
 Buffers of harmonics and rows are indexed by the harmonic, from 0, which is nobody's. Inner functions take pointers into
 arrays that the row loops own (see simd.pointer).
@@ -28,15 +28,8 @@ import numpy as np
 from numba import from_dtype, njit
 
 from fastddsp.kernels.cpu import threads
-from fastddsp.kernels.cpu.phase import (
-    frame_of,
-    increments,
-    interval_phases,
-    interval_start,
-    phase_gradient,
-    tile_moments,
-    tile_phases,
-)
+from fastddsp.kernels.cpu.intervals import fill_tile, interval
+from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
     dot_fold,
     fma,
@@ -64,26 +57,6 @@ ROWS_PER_CHUNK = 64  # frames at least: an owner of frames visits one interval m
 def tile_lanes(dtype) -> int:
     """Samples in a tile of `dtype`; envelope weights are padded by as many."""
     return lanes_of(from_dtype(np.dtype(dtype)))
-
-
-# ---------------------------------------------------------------------------------------------------- what is audible
-
-
-@njit
-def _last_below(f, nyquist):
-    """How many harmonics of f lie below Nyquist, as a float; no limit where f <= 0."""
-    return np.ceil(nyquist / f) - 1 if f > 0 else np.inf
-
-
-@njit
-def _audible(a, c, nyquist, n_harmonics):
-    """Harmonics below Nyquist throughout an interval whose f0 goes from a to c, and somewhere in it."""
-    throughout = max(min(_last_below(max(a, c), nyquist), np.float64(n_harmonics)), 0.0)
-    somewhere = max(min(_last_below(min(a, c), nyquist), np.float64(n_harmonics)), 0.0)
-    return np.int64(throughout), np.int64(somewhere)
-
-
-# ------------------------------------------------------------------------------------------------------ the recurrence
 
 
 @njit(forceinline=True)
@@ -191,39 +164,6 @@ def _analysis_crossing(phases, psi, g, audible, limits, w0, w1, rows0, rows1):
         _add_products(x, h, h, g0, g1, rows0, rows1)
 
 
-# --------------------------------------------------------------------------------------------- intervals, tile by tile
-
-
-@njit
-def _interval(f0, n_frames, i, n_harmonics, timeline):
-    """What one interval is: (f0 at its ends, phase increments), audible harmonics, first and last sample.
-
-    f0: pointer to the batch item's frames.
-    """
-    n_samples, n_intervals, first_frame, sample_rate, nyquist = timeline
-    a = np.float64(f0[frame_of(first_frame + i, n_frames)])
-    c = np.float64(f0[frame_of(first_frame + i + 1, n_frames)])
-    base, slope = increments(a, c, i, n_samples, n_intervals, sample_rate)
-    audible = _audible(a, c, nyquist, n_harmonics)
-    samples = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
-    return (a, c, base, slope), audible, samples
-
-
-@njit
-def _fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, phases, limits):
-    """Phases of a tile from `sample` on, in interval i that begins at `first`, and where its harmonics cross Nyquist.
-
-    limits[l]: how many harmonics are below Nyquist at the tile's sample l.
-    """
-    a, c, base, slope = sweep
-    n_samples, n_intervals, _, _, nyquist = timeline
-    tile_phases(phase, base, slope, sample - first, drop, lanes, phases)
-    if audible[0] < audible[1]:
-        fraction, step = (sample * n_intervals - i * n_samples) / n_samples, n_intervals / n_samples
-        for l in range(lanes):
-            limits[l] = _last_below(a + (c - a) * (fraction + l * step), nyquist)
-
-
 @njit
 def _stage(row, n_plain, by_harmonic, out):
     """One frame's amplitudes, times the harmonic's number if asked; zeros up to the end of the last half block."""
@@ -238,18 +178,15 @@ def _stage(row, n_plain, by_harmonic, out):
         out[h] = 0
 
 
-# ----------------------------------------------------------------------------- rows: what one call of a thread computes
-
-
 @njit(forceinline=True)
-def _bank_of_tile(f0, phase, amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, buffers):
+def bank_of_tile(f0, phase, amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, buffers):
     """Buffer y: interval i's samples from its `start` on, NaN where f0 is not finite. Returns how many, and where."""
     q, y, limits, a0, a1 = buffers
     tap_offset, drop = envelope
     n_frames, n_harmonics = amplitudes.shape[1:]
     lanes, width = lane_count(y), weights.shape[1]
-    sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
-    _fill_tile(sweep, phase, i, lo + start, lo, audible, timeline, drop, lanes, q, limits)
+    sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+    fill_tile(sweep, phase, i, lo + start, lo, audible, timeline, drop, lanes, q, limits)
     store(y, 0, splat(y, (sweep[0] + sweep[1]) * 0.0))
     at = (lo + start) % (width - lanes)
     for t in range(0, weights.shape[0], 2):
@@ -266,7 +203,7 @@ def _bank_of_tile(f0, phase, amplitudes, weights, envelope, timeline, psi, by_ha
 
 
 @njit(forceinline=True)
-def _pointers(scratch):
+def bank_buffers(scratch):
     """Pointers into the five buffers of a bank."""
     tile, y, limits, a0, a1 = scratch
     return pointer(tile, 0), pointer(y, 0), pointer(limits, 0), pointer(a0, 0), pointer(a1, 0)
@@ -276,13 +213,13 @@ def _pointers(scratch):
 def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, out, first, last):
     """Audio of the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    buffers = _pointers(scratch)
+    buffers = bank_buffers(scratch)
     y, lanes = buffers[1], lane_count(out)
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
         count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
         for start in range(0, count, lanes):
-            n, at = _bank_of_tile(
+            n, at = bank_of_tile(
                 f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, False, b, i, start, buffers
             )
             if n == lanes:
@@ -296,14 +233,14 @@ def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch
 def _moment_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, g, moments, first, last):
     """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    buffers = _pointers(scratch)
+    buffers = bank_buffers(scratch)
     y, lanes = buffers[1], lane_count(g)
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
         count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
         s = x = q = 0.0
         for start in range(0, count, lanes):
-            n, at = _bank_of_tile(
+            n, at = bank_of_tile(
                 f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, True, b, i, start, buffers
             )
             more = tile_moments(pointer(g, b * n_samples + at), y, start, n)
@@ -312,7 +249,7 @@ def _moment_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scrat
 
 
 @njit(forceinline=True)
-def _analysis_of_interval(sweep, audible, samples, phase, g, weights, t, drop, timeline, psi, i, rows0, rows1, buffers):
+def analysis_of_interval(sweep, audible, samples, phase, g, weights, t, drop, timeline, psi, i, rows0, rows1, buffers):
     """Add interval i's products with its harmonics, weighted by taps t and t + 1, to rows0 and rows1.
 
     g: pointer to the batch item's samples. NaN where f0 is not finite.
@@ -323,7 +260,7 @@ def _analysis_of_interval(sweep, audible, samples, phase, g, weights, t, drop, t
     lanes, width = lane_count(y), weights.shape[1]
     for start in range(0, hi - lo, lanes):
         sample = lo + start
-        _fill_tile(sweep, phase, i, sample, lo, audible, timeline, drop, lanes, q, limits)
+        fill_tile(sweep, phase, i, sample, lo, audible, timeline, drop, lanes, q, limits)
         n = min(lanes, hi - sample)
         for l in range(n):
             y[l] = g[sample + l] + not_finite
@@ -337,7 +274,7 @@ def _analysis_of_interval(sweep, audible, samples, phase, g, weights, t, drop, t
 
 
 @njit
-def _sum_frame(rows, n_audible, sums, out):
+def sum_frame(rows, n_audible, sums, out):
     """Add the sums of rows 1..n_audible to out and clear them; sums: buffer of one register."""
     width = register_width(rows)
     for h in range(0, n_audible + 1, width):
@@ -373,10 +310,10 @@ def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out
         i_hi = n_intervals if j_hi == n_frames else min(n_intervals, j_hi - first_frame - tap_offset)
         for i in range(i_lo, i_hi + n_taps - 1):
             if i < i_hi:
-                sweep, audible, samples = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+                sweep, audible, samples = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
                 for t in range(0, n_taps, 2):
                     ring0, ring1 = (i + t) % n_taps, (i + t + 1) % n_taps
-                    _analysis_of_interval(
+                    analysis_of_interval(
                         sweep, audible, samples, phases[b, i], pointer(g, b * n_samples), weights, t, drop, timeline, psi,
                         i, pointer(rows, ring0 * size), pointer(rows, ring1 * size), buffers,
                     )  # fmt: skip
@@ -385,7 +322,7 @@ def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out
             frame = frame_of(first_frame + i + tap_offset, n_frames)
             if j_lo <= frame < j_hi:
                 out_row = pointer(out, (b * n_frames + frame) * n_harmonics)
-                _sum_frame(pointer(rows, done * size), filled[done], buffers[1], out_row)
+                sum_frame(pointer(rows, done * size), filled[done], buffers[1], out_row)
             else:
                 rows[done * size : (done + 1) * size] = 0
             filled[done] = 0

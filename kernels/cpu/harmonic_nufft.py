@@ -23,16 +23,8 @@ import numpy as np
 from numba import from_dtype, njit
 
 from fastddsp.kernels.cpu import tables, threads
-from fastddsp.kernels.cpu.harmonic import (
-    Bank,
-    _analysis_of_interval,
-    _bank_of_tile,
-    _fill_tile,
-    _interval,
-    _last_below,
-    _pointers,
-    _sum_frame,
-)
+from fastddsp.kernels.cpu.harmonic import Bank, analysis_of_interval, bank_buffers, bank_of_tile, sum_frame
+from fastddsp.kernels.cpu.intervals import fill_tile, interval, last_below
 from fastddsp.kernels.cpu.phase import frame_of, interval_start, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
     dot_fold,
@@ -76,7 +68,7 @@ def _count(f0, nyquist, least, n_harmonics, held):
     for b in range(held.shape[0]):
         for j in range(held.shape[1]):
             f = np.float64(f0[b, j])
-            count = min(_last_below(f * (1 + MARGIN), nyquist), np.float64(n_harmonics))
+            count = min(last_below(f * (1 + MARGIN), nyquist), np.float64(n_harmonics))
             held[b, j] = np.int64(count) if np.isfinite(f) and count >= least else 0
 
 
@@ -138,7 +130,7 @@ def _analysis_beyond(phases, psi, g, beyond, limits, w0, w1, rows0, rows1):
 def _place_tile(sweep, phase, i, sample, first, audible, timeline, drop, shape, q, limits, places):
     """Phases, limits and places of the tile from `sample` on; shape: cells of a table, whether it is odd."""
     lanes = lane_count(limits)
-    _fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, q, limits)
+    fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, q, limits)
     if audible[0] == audible[1]:
         store(limits, 0, splat(limits, audible[1]))
     place(q, shape[0], shape[1], lanes, places[0], places[1], places[2])
@@ -159,13 +151,13 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
     tap_offset, drop = envelope
     n_frames, n_harmonics = amplitudes.shape[1:]
     (n_taps, width), stride = weights.shape, cells.shape[1]
-    buffers, places, kernel = _pointers(scratch), _place_pointers(place_buffers), pointer(taps, 0)
+    buffers, places, kernel = bank_buffers(scratch), _place_pointers(place_buffers), pointer(taps, 0)
     q, y, limits = buffers[:3]
     lanes = lane_count(out)
     origin = interval_start(first, n_samples, n_intervals)
     mirror(cells, odd)
     for i in range(first, last):
-        sweep, audible, (lo, hi) = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+        sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
         usable = _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible)
         for sample in range(lo, hi, lanes):
             if usable:
@@ -186,7 +178,7 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
                         _bank_beyond(q, psi, row0, row1, beyond, by_harmonic, limits, w0, w1, y)
             else:
                 start = sample - lo
-                _bank_of_tile(
+                bank_of_tile(
                     f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, buffers
                 )
             for l in range(min(lanes, hi - sample)):
@@ -209,7 +201,7 @@ def _spread_interval(
     sweep, audible, samples, phase, g, weights, t, drop, timeline, psi, i,
     table0, table1, held0, held1, kernel, shape, rows0, rows1, buffers, places,
 ):  # fmt: skip
-    """As _analysis_of_interval, with tables for most harmonics: rows get those beyond them."""
+    """As analysis_of_interval, with tables for most harmonics: rows get those beyond them."""
     q, y, limits = buffers
     lo, hi = samples
     lanes, width = lane_count(y), weights.shape[1]
@@ -245,7 +237,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
     item, kernel, places = pointer(g, b * n_samples), pointer(taps, 0), _place_pointers(place_buffers)
     cells[:] = 0
     for i in range(first, last):
-        sweep, audible, samples = _interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+        sweep, audible, samples = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
         usable = _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible)
         for t in range(0, n_taps, 2):
             j0 = frame_of(first_frame + i + tap_offset + t, n_frames)
@@ -260,7 +252,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
                 )  # fmt: skip
             else:
                 low = 0
-                _analysis_of_interval(
+                analysis_of_interval(
                     sweep, audible, samples, phases[b, i], item, weights, t, drop, timeline, psi, i,
                     rows0, rows1, buffers,
                 )  # fmt: skip
@@ -268,7 +260,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
                 for j, frame_rows in ((j0, rows0), (j1, rows1)):
                     mine = own[0] <= j < own[1]
                     out_row = pointer(out, (b * n_frames + j) * n_harmonics + low) if mine else pointer(nobodys, 0)
-                    _sum_frame(frame_rows, audible[1] - low, buffers[1], out_row)
+                    sum_frame(frame_rows, audible[1] - low, buffers[1], out_row)
     fold(cells, odd)
 
 
