@@ -18,7 +18,7 @@ its own exact phase and masked, which keeps masks out of the recurrence.
 
 Cost, in vector instructions per harmonic and register of samples: bank 3 multiply-adds (the recurrence and two frames)
 and 1/2 for starting blocks. Analysis the same; its inner products grow as one register of partial sums for each
-harmonic and frame ("rows") and are summed across lanes (sum_rows, 3 instructions) once a frame, after its last interval.
+harmonic and frame ("rows") and are summed across lanes (sum_rows, 3 instructions) once a frame, when it is complete.
 
 Buffers of harmonics and rows are indexed by the harmonic, from 0, which is nobody's. Inner functions take pointers into
 arrays that the row loops own (see simd.pointer).
@@ -28,6 +28,7 @@ import numpy as np
 from numba import from_dtype, njit
 
 from fastddsp.kernels.cpu import threads
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.intervals import fill_tile, interval
 from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
@@ -209,7 +210,7 @@ def bank_buffers(scratch):
     return pointer(tile, 0), pointer(y, 0), pointer(limits, 0), pointer(a0, 0), pointer(a1, 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, out, first, last):
     """Audio of the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
@@ -229,7 +230,7 @@ def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch
                     out[b, at + l] = y[l]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _moment_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, g, moments, first, last):
     """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
@@ -285,7 +286,7 @@ def sum_frame(rows, n_audible, sums, out):
         rows[i] = 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out, first, last):
     """Inner products for the frames first <= b * n_frames + j < last.
 
@@ -310,11 +311,12 @@ def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out
         i_hi = n_intervals if j_hi == n_frames else min(n_intervals, j_hi - first_frame - tap_offset)
         for i in range(i_lo, i_hi + n_taps - 1):
             if i < i_hi:
+                g_row = pointer(g, b * n_samples)
                 sweep, audible, samples = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
                 for t in range(0, n_taps, 2):
                     ring0, ring1 = (i + t) % n_taps, (i + t + 1) % n_taps
                     analysis_of_interval(
-                        sweep, audible, samples, phases[b, i], pointer(g, b * n_samples), weights, t, drop, timeline, psi,
+                        sweep, audible, samples, phases[b, i], g_row, weights, t, drop, timeline, psi,
                         i, pointer(rows, ring0 * size), pointer(rows, ring1 * size), buffers,
                     )  # fmt: skip
                     filled[ring0], filled[ring1] = max(filled[ring0], audible[1]), max(filled[ring1], audible[1])

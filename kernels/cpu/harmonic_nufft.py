@@ -23,6 +23,7 @@ import numpy as np
 from numba import from_dtype, njit
 
 from fastddsp.kernels.cpu import tables, threads
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.harmonic import Bank, analysis_of_interval, bank_buffers, bank_of_tile, sum_frame
 from fastddsp.kernels.cpu.intervals import fill_tile, interval, last_below
 from fastddsp.kernels.cpu.phase import frame_of, interval_start, phase_gradient, tile_moments
@@ -62,7 +63,7 @@ def least_harmonics(n_harmonics: int, hop: int) -> int:
 # ------------------------------------------------------------------------------------------------- what a table holds
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count(f0, nyquist, least, n_harmonics, held):
     """held[b, j]: harmonics in the table of item b's frame j; 0: it has none."""
     for b in range(held.shape[0]):
@@ -142,7 +143,7 @@ def _place_pointers(place_buffers):
     return pointer(cells, 0), pointer(x, 0), pointer(signs, 0), pointer(products, 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, place_buffers, out):
     """out: the samples of item b's intervals first..last."""
     f0, phases, weights, envelope, timeline, psi = controls
@@ -185,7 +186,7 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
                 out[sample - origin + l] = y[l]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _moments(g, audio, timeline, b, first, last, moments):
     """Moments of g audio in item b's intervals first..last; audio: their samples."""
     n_samples, n_intervals = timeline[:2]
@@ -219,7 +220,7 @@ def _spread_interval(
             _analysis_beyond(q, psi, y, (held0, held1, audible[1]), limits, w0, w1, rows0, rows1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, own, out):
     """Spread item b's intervals first..last to their frames' tables.
 

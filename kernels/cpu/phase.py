@@ -13,6 +13,8 @@ so three moments an interval carry everything that the frames need to know about
 import numpy as np
 from numba import njit
 
+from fastddsp.kernels.cpu.compile import kernel
+
 TURN_HALF = 2.0**63
 GRID_ROUND, GRID_MASK = np.int64(1 << 13), np.int64(-(1 << 14))
 
@@ -46,7 +48,7 @@ def increments(a, c, i, n_samples, n_intervals, sample_rate):
     return fixed_point(first / sample_rate), fixed_point(slope)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def interval_phases(f0, initial_phase, n_samples, n_intervals, first_frame, sample_rate, out):
     """out[b, i]: phase just before interval i's first sample; out[b, n_intervals]: after the last sample.
 
@@ -90,7 +92,7 @@ def tile_moments(g, slope, start, count):
     return s, x, q
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def phase_gradient(moments, final_cotangent, n_samples, n_intervals, first_frame, sample_rate, d_f0, d_initial):
     """Frame-rate gradients from the intervals' moments (see the module's docstring).
 

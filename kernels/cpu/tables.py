@@ -11,6 +11,7 @@ import numpy as np
 import scipy.fft
 from numba import njit
 
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.simd import fma, lane_count, load_register, register_width, store
 from fastddsp.kernels.cpu.taps import add_to_cells, load_pair, splat_pair, sum_taps
 from fastddsp.kernels.nufft import TAPS
@@ -33,7 +34,7 @@ def first_cell(odd: bool) -> int:
     return PAD if odd else PAD + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def stage(amplitudes, first, counts, scale, by_harmonic, start, tables):
     """Rows of tables = what their transform starts from; amplitudes: one item's, start: cell of the first harmonic."""
     tables[:] = 0
@@ -43,7 +44,7 @@ def stage(amplitudes, first, counts, scale, by_harmonic, start, tables):
             cell[k] = row[k] * scale[k] * (np.float32(k + 1) if by_harmonic else np.float32(1))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def collect(tables, first, counts, scale, start, out):
     """The transpose of stage: add transformed tables to out, one item's."""
     for r in range(counts.size):

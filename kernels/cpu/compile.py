@@ -1,0 +1,29 @@
+"""`kernel`: a loop compiled by Numba, that releases the GIL and is cached on disk.
+
+Numba takes a cached kernel for good as long as the file that it stands in has not changed. Ours inline helpers from
+other files, and after an upgrade would go on running the old ones: so every kernel's cache is stamped with a digest of
+all the sources here instead.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+
+@lru_cache
+def _sources() -> bytes:
+    """Digest of every source that a kernel may be made of: this folder's, and the one above."""
+    here = Path(__file__).parent
+    files = sorted([*here.glob("*.py"), *here.parent.glob("*.py")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
+
+
+def kernel(function: Callable) -> Any:
+    """Compile `function` when it is first called: nogil, cached, division by zero as in NumPy."""
+    dispatcher = njit(nogil=True, cache=True, error_model="numpy")(function)
+    dispatcher._cache._cache_file._source_stamp = _sources()
+    return dispatcher
