@@ -12,8 +12,8 @@ direction and what comes back through it,
     dg = B_q[v_A] + sum_k v_k a_k cos(theta_k + q pi/2).
 
 v_k(n) is a number for every sample and partial, but inside an interval it is a quadratic in the sample's place m,
-v_k = sum_p C_p[i, k] u_p(m) with u = 1, m + 1, m (m + 1) / 2, and the powers u_p and the envelopes' weights w_t are common to all
-partials. So the last sum is
+v_k = sum_p C_p[i, k] u_p(m) with u = 1, m + 1, m (m + 1) / 2, and these powers and the envelopes' weights w_t are
+common to all partials. So the last sum is
 
     sum_t sum_p w_t(n) u_p(n) B_{q+1}[C_p A_t](n)      with envelopes held for an interval, A_t[i] = A[i + t]
 
@@ -293,8 +293,8 @@ def sinusoidal_bank(
     Rendering in blocks works as in `fastddsp.autograd.oscillators.harmonic_bank`.
 
     Args:
-      frequencies_hz: frequencies in Hz, [batch, frames, partials]; 0 and negative ones are fine. Where one is not finite
-        the audio is NaN.
+      frequencies_hz: frequencies in Hz, [batch, frames, partials]; 0 and negative ones are fine. Where one is not
+        finite the audio is NaN.
       amplitudes: linear amplitudes, [batch, frames, partials].
       n_samples: length of the audio; any, frames need not divide it.
       sample_rate: samples a second.
