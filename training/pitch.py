@@ -5,7 +5,7 @@ rate. `track_pitch` brings that to the model's frames, frame t standing at t / f
 
     f0 of an unpitched frame   = f0 of the last pitched frame before it (a note's release keeps its pitch, and silence
                                  has none of its own), or of the first pitched frame of all
-    an octave off for < 75 ms  = brought back: no instrument leaps and returns so fast, but every tracker does
+    a frame an octave off      = brought back where the sound's partials say so (fastddsp.training.octaves)
     between two tracker frames = linear in log f0
 
 | tracker    | what                                       | pitched from | range           |
@@ -15,7 +15,7 @@ rate. `track_pitch` brings that to the model's frames, frame t standing at t / f
 | crepe-tiny | CREPE, smallest network                    | 0.85         | 32 to 1975 Hz   |
 
 swift-f0's confidence is calibrated so that 0.5 separates pitched from unpitched; 0.85 is the threshold of the DDSP
-paper. swift-f0 doubles some notes near 520 Hz when left unguided: give the instrument's `fmin` and `fmax`.
+paper. swift-f0 doubles some notes near 520 Hz: give the instrument's `fmin` and `fmax` where they are known.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,9 @@ import numpy as np
 from fastddsp.training import crepe
 from fastddsp.training.audio import resample_audio
 from fastddsp.training.extras import needs_extra
+from fastddsp.training.octaves import settle_octaves
 
 TRACKER_RATE = 16000
-# A median over this time is not moved by an octave error of half of it.
-OCTAVE_WINDOW_SECONDS = 0.15
 
 Detection = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -101,9 +100,11 @@ def track_pitch(
     if fmin is not None and fmax is not None and not 0 < fmin < fmax:
         raise ValueError(f"fmin and fmax must be rising and above 0 Hz, got {fmin} and {fmax}")
     n_frames = -(-len(audio) * frame_rate // sample_rate)
-    times, f0_hz, confidence = chosen.detect(resample_audio(audio, sample_rate, TRACKER_RATE), fmin, fmax)
+    audio = resample_audio(audio, sample_rate, TRACKER_RATE)
+    times, f0_hz, confidence = chosen.detect(audio, fmin, fmax)
+    f0_hz = settle_octaves(audio, TRACKER_RATE, times, f0_hz, fmin or 0.0, fmax or np.inf)
     frame_times = np.arange(n_frames) / frame_rate
-    f0_hz = repair_octaves(bridge_unpitched(f0_hz, confidence >= chosen.threshold), times[1] if len(times) > 1 else 1.0)
+    f0_hz = bridge_unpitched(f0_hz, confidence >= chosen.threshold)
     f0_hz = np.exp(np.interp(frame_times, times, np.log(f0_hz))) if f0_hz.any() else np.zeros(n_frames)
     return f0_hz.astype(np.float32), np.interp(frame_times, times, confidence).astype(np.float32)
 
@@ -114,23 +115,3 @@ def bridge_unpitched(f0_hz: np.ndarray, pitched: np.ndarray) -> np.ndarray:
         return np.zeros_like(f0_hz)
     last_pitched = np.maximum.accumulate(np.where(pitched, np.arange(len(pitched)), 0))
     return f0_hz[np.maximum(last_pitched, pitched.argmax())]
-
-
-def repair_octaves(f0_hz: np.ndarray, hop_seconds: float) -> np.ndarray:
-    """Bring frames that are whole octaves (within a semitone) off the median around them back to its octave.
-
-    Args:
-      f0_hz: pitch in Hz, [n_frames], all above 0 or all 0.
-      hop_seconds: from one frame to the next.
-
-    Returns:
-      Pitch in Hz, [n_frames]; other frames keep theirs.
-    """
-    if not f0_hz.any():
-        return f0_hz
-    half = max(1, round(0.5 * OCTAVE_WINDOW_SECONDS / hop_seconds - 0.5))
-    octaves = np.log2(f0_hz)
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(octaves, half, mode="edge"), 2 * half + 1)
-    away = octaves - np.median(around, axis=1)
-    whole = np.round(away)
-    return f0_hz * 2.0 ** -np.where(np.abs(away - whole) < 1 / 12, whole, 0.0)

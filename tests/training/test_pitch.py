@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fastddsp.training.pitch import TRACKERS, bridge_unpitched, repair_octaves, track_pitch
+from fastddsp.training.pitch import TRACKERS, bridge_unpitched, track_pitch
 from tests.training.sounds import tone
 
 
@@ -47,21 +47,6 @@ def test_bridging_closed_form():
     pitched = np.array([False, True, False, False, True, False])
     np.testing.assert_array_equal(bridge_unpitched(f0_hz, pitched), [2, 2, 2, 2, 5, 5])
     assert not bridge_unpitched(f0_hz, np.zeros(6, bool)).any()
-
-
-@pytest.mark.parametrize("octaves", [-2, -1, 1])
-def test_a_short_octave_error_is_repaired_and_keeps_its_vibrato(octaves):
-    f0_hz = 440.0 * 2 ** (0.03 * np.sin(np.arange(60) * 0.6))
-    broken = f0_hz.copy()
-    broken[30:34] *= 2.0**octaves  # 64 ms at 16 ms a frame
-    np.testing.assert_allclose(repair_octaves(broken, 0.016), f0_hz, rtol=1e-12)
-
-
-def test_notes_an_octave_apart_and_fast_tunes_are_not_repaired():
-    octave_leap = np.repeat([440.0, 880.0, 440.0], 6)  # 96 ms each
-    tune = np.repeat([440.0, 660.0, 440.0, 554.0], 2)
-    for f0_hz in (octave_leap, tune):
-        np.testing.assert_array_equal(repair_octaves(f0_hz, 0.016), f0_hz)
 
 
 def test_the_range_is_passed_on_and_checked():
