@@ -40,7 +40,7 @@ FLUTE_PHRASE = "flute.flac"
 VIOLIN_HZ = (150.0, 1800.0)
 
 
-def demo(out: str = "demo_output", steps: int = 1500, minutes: float = 5.0, seed: int = 0) -> dict[str, Any]:
+def demo(out: str = "demo_output", steps: int = 1200, minutes: float = 5.0, seed: int = 0) -> dict[str, Any]:
     """Train a small violin on bundled phrases and play it.
 
     Args:
