@@ -53,15 +53,13 @@ def _filter_fake(audio, magnitudes, window_size, valid):
     return audio.new_empty(audio.shape[0], _n_out(audio.shape[1], magnitudes.shape[2], window_size, valid))
 
 
-def _zeros_if(needed: bool, like: Tensor) -> Tensor:
-    return torch.zeros_like(like, memory_format=torch.contiguous_format) if needed else like.new_empty(0)
-
-
 def _filter_backward_cpu(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes):
     from fastddsp.kernels.cpu import fir
 
-    d_audio, d_magnitudes = _zeros_if(need_audio, audio), _zeros_if(need_magnitudes, magnitudes)
-    if audio.numel() and g.numel():
+    something = audio.numel() > 0 and g.numel() > 0
+    d_audio = (audio.new_empty if something else audio.new_zeros)(audio.shape if need_audio else 0)
+    d_magnitudes = magnitudes.new_zeros(magnitudes.shape if need_magnitudes else 0)
+    if something:
         source = fir.audio_source(audio.contiguous().numpy())
         fir.gradients(
             g.contiguous().numpy(),

@@ -472,7 +472,7 @@ def _gradient_chunk(
     d_audio,
     d_magnitudes,
 ):
-    """Gradients of some blocks of row b; `needs` says which of d_audio and d_magnitudes (zeros, all flat) to fill."""
+    """Gradients of some blocks of row b; `needs` says which to write, d_audio or d_magnitudes (which holds zeros)."""
     design, layout = _pointers(design_arrays, layout_arrays)
     scratch, n_lanes = _scratch(workspace, design.n + 1), register_width(g)
     n_bands = design.n + 1
@@ -537,7 +537,7 @@ def filter_source(source: Source, magnitudes, n_samples: int, window_size: int, 
 def gradients(
     g, source: Source, magnitudes, n_samples: int, window_size: int, d_audio, d_magnitudes, n_threads: int = 1
 ) -> None:
-    """Add to d_audio and d_magnitudes, which hold zeros, the gradients of sum(g * out); None if not needed.
+    """d_audio = the gradient of sum(g * out), and d_magnitudes, which holds zeros, too; None for one not needed.
 
     magnitudes may be None if d_audio is.
     """
