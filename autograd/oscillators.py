@@ -22,7 +22,8 @@ from typing import Any
 import torch
 
 from fastddsp.autograd import checks, dispatch
-from fastddsp.autograd.harmonics import normalize_harmonics
+from fastddsp.autograd.harmonics import get_harmonic_frequencies, normalize_harmonics
+from fastddsp.autograd.partials import sinusoidal_bank
 from fastddsp.autograd.resampling import resample
 
 METHODS = ("nearest", "linear", "window", "cubic")
@@ -380,42 +381,53 @@ def harmonic_synthesis(
     Args:
       frequencies: fundamental frequency in Hz, [batch, frames, 1].
       amplitudes: linear amplitude, [batch, frames, 1].
-      harmonic_shifts: not supported yet: must be None.
+      harmonic_shifts: how far each harmonic is off its place, as a fraction of its frequency: harmonic k sounds at
+        k f0 (1 + shift), [batch, frames, harmonics] with the frames of `frequencies`. None: nowhere.
       harmonic_distribution: share of each harmonic, used as it is (not normalized), [batch, frames, harmonics]; one
         harmonic if None.
       n_samples: length of the audio; any, frames need not divide it.
       sample_rate: samples a second; harmonics at or above half of it are silent, sample by sample.
       amp_resample_method: `window`, `linear`, `nearest` or `cubic`.
       use_angular_cumsum: has no effect: the phase is always exact.
-      initial_phase: of the fundamental before the first sample, radians, [batch, 1, 1]; 0 if None.
+      initial_phase: of the fundamental before the first sample, radians, [batch, 1, 1]; with shifts of every harmonic,
+        [batch, 1, harmonics]; 0 if None.
       return_final_phase: also return the phase after the last sample.
       backend: `auto`, `cpu` or `cuda`.
 
     Returns:
-      Audio [batch, n_samples]; with `return_final_phase` also the final phase, float64 radians, [batch, 1, 1].
+      Audio [batch, n_samples]; with `return_final_phase` also the final phase, float64 radians, of the shape of the
+      initial phase.
 
     Raises:
       ValueError, TypeError: for shapes, dtypes, devices or numbers that do not fit.
 
     Source: Engel et al., DDSP, ICLR 2020; magenta/ddsp `core.harmonic_synthesis`.
     """
-    if harmonic_shifts is not None:
-        raise NotImplementedError(
-            "harmonic_shifts must be None: partials with frequencies of their own are not there yet"
-        )
-    frequencies, amplitudes, harmonic_distribution = checks.computed_in_float32(
-        frequencies, amplitudes, harmonic_distribution
+    frequencies, amplitudes, harmonic_shifts, harmonic_distribution = checks.computed_in_float32(
+        frequencies, amplitudes, harmonic_shifts, harmonic_distribution
     )
     checks.shape("frequencies", frequencies, ("batch", "frames", 1))
     checks.shape("amplitudes", amplitudes, (frequencies.shape[0], "frames", 1))
+    n_harmonics: int | str = "harmonics"
     if harmonic_distribution is not None:
-        checks.shape("harmonic_distribution", harmonic_distribution, (*amplitudes.shape[:2], "harmonics"))
-    checks.same_kind(frequencies=frequencies, amplitudes=amplitudes, harmonic_distribution=harmonic_distribution)
+        checks.shape("harmonic_distribution", harmonic_distribution, (*amplitudes.shape[:2], n_harmonics))
+        n_harmonics = harmonic_distribution.shape[-1]
+    if harmonic_shifts is not None:
+        checks.shape("harmonic_shifts", harmonic_shifts, (*frequencies.shape[:2], n_harmonics))
+    checks.same_kind(
+        frequencies=frequencies, amplitudes=amplitudes, harmonic_shifts=harmonic_shifts,
+        harmonic_distribution=harmonic_distribution,
+    )  # fmt: skip
     harmonic_amplitudes = amplitudes if harmonic_distribution is None else amplitudes * harmonic_distribution
+    if harmonic_shifts is not None:
+        n_harmonics = harmonic_shifts.shape[-1]
+        frequencies = get_harmonic_frequencies(frequencies, n_harmonics) * (1 + harmonic_shifts)
+        harmonic_amplitudes = harmonic_amplitudes.expand(-1, -1, n_harmonics)
     frequencies, harmonic_amplitudes, amp_resample_method = _one_frame_rate(
         frequencies, harmonic_amplitudes, n_samples, amp_resample_method
     )
-    return harmonic_bank(
+    bank = harmonic_bank if harmonic_shifts is None else sinusoidal_bank
+    return bank(
         frequencies, harmonic_amplitudes, n_samples, sample_rate, amp_resample_method,
         initial_phase=initial_phase, return_final_phase=return_final_phase, backend=backend,
     )  # fmt: skip

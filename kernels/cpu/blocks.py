@@ -6,7 +6,7 @@ arithmetic: a broadcast or a renaming of registers.
     load_block(array, i)           one block of lanes: array[i : i + block_lanes]
     repeat(v)                      the tile whose blocks are all v
     each_block(array, i, stride)   the tile whose block j is array[i + j stride] in every lane
-    top_bits(v, array)             int64 phases rounded to the top bits that array's element type holds
+    top_bits(v, array)             int64 phases rounded to as many top bits as array's element type has, as integers
 
 A block has 16 lanes on every CPU, so that what is computed once a block does not depend on the CPU. Where a tile is
 shorter than that it is one block, a part of 16.
@@ -93,8 +93,9 @@ def each_block(typingctx, array, index, stride):
 
 @intrinsic
 def top_bits(typingctx, phases, array):
-    """The phases, 64-bit fractions of a turn, rounded to the top bits that array's element type holds."""
-    shift = 64 - array.dtype.bitwidth
+    """The phases, 64-bit fractions of a turn, rounded to as many top bits as array's element type has, as integers."""
+    bits = array.dtype.bitwidth
+    shift = 64 - bits
 
     def codegen(context, builder, signature, args):
         if shift == 0:
@@ -102,6 +103,6 @@ def top_bits(typingctx, phases, array):
         kind = args[0].type
         half, shifts = (ir.Constant(kind, [kind.element(x)] * kind.count) for x in (1 << (shift - 1), shift))
         rounded = builder.lshr(builder.add(args[0], half), shifts)
-        return builder.trunc(rounded, ir.VectorType(ir.IntType(array.dtype.bitwidth), kind.count))
+        return builder.trunc(rounded, ir.VectorType(ir.IntType(bits), kind.count))
 
-    return Vector(array.dtype, phases.lanes)(phases, array), codegen
+    return Vector({32: types.int32, 64: types.int64}[bits], phases.lanes)(phases, array), codegen

@@ -21,6 +21,12 @@ SILENT, CROSSING, AUDIBLE = 0, 1, 2
 """A partial in an interval: at or above Nyquist throughout, in part, or never."""
 
 
+def signed_quarter_turns(quarter_turns: int) -> int:
+    """Quarter turns as a signed 64-bit fraction of a turn."""
+    quarter_turns %= 4
+    return (quarter_turns - 4 if quarter_turns >= 2 else quarter_turns) * 2**62
+
+
 @njit
 def padded(n, multiple):
     """N, rounded up to a multiple."""

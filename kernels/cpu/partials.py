@@ -35,6 +35,7 @@ from fastddsp.kernels.cpu.partial_phases import (
     partial_phase_gradient,
     partial_phases,
     place_blocks,
+    signed_quarter_turns,
     start_interval,
 )
 from fastddsp.kernels.cpu.phase import frame_of
@@ -381,7 +382,7 @@ class Bank:
         )
         self.lanes = lanes_of(from_dtype(dtype))
         self.weights = envelope_weights(method, timeline, dtype.name, self.lanes)
-        self.envelope = (tap_offset(method), _signed_turns(quarter_turns + 1))
+        self.envelope = (tap_offset(method), signed_quarter_turns(quarter_turns + 1))
         self.integer = np.dtype(f"int{8 * dtype.itemsize}")
         offsets = np.arange(-BLOCK // 2, BLOCK // 2, dtype=self.integer)
         self.pattern = (offsets, offsets * (offsets + 1) // 2)
@@ -472,9 +473,3 @@ class Bank:
             kernel(*args, b, lo, min(lo + PARTIALS_PER_CHUNK, n_partials))
 
         threads.run(work, batch * n_blocks, self.n_threads)
-
-
-def _signed_turns(quarter_turns: int) -> int:
-    """Quarter turns as a signed 64-bit fraction of a turn."""
-    quarter_turns %= 4
-    return (quarter_turns - 4 if quarter_turns >= 2 else quarter_turns) * 2**62
