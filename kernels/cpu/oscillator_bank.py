@@ -26,6 +26,7 @@ from numba import from_dtype, njit
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.blocks import block_count, top_bits
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.partial_lanes import like, load_some, store_some, to_double, to_element, to_phases
 from fastddsp.kernels.cpu.partial_phases import signed_quarter_turns
 from fastddsp.kernels.cpu.simd import (
@@ -56,7 +57,7 @@ def _lanes(array):
     return lane_count(array) // block_count(array)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _render(frequencies, amplitudes, rates, b, k_lo, k_hi, phases, rows, y, out):
     """Oscillators k_lo <= k < k_hi of batch item b: their sum y [samples], or each in out [batch, samples, partials].
 
@@ -88,7 +89,7 @@ def _render(frequencies, amplitudes, rates, b, k_lo, k_hi, phases, rows, y, out)
         y[n_samples - rest :] = rows[:rest]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _pull_back(g, frequencies, amplitudes, rates, b, k_lo, k_hi, phases, sums, d_frequencies, d_amplitudes):
     """Adjoint of _render for partials k_lo <= k < k_hi of batch item b.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from fastddsp.kernels.cpu.blocks import BLOCK, block_count, top_bits
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.phase import GRID_MASK, GRID_ROUND, fixed_point, frame_of, interval_start
 from fastddsp.kernels.cpu.simd import lane_count, load, pointer, store
 
@@ -46,7 +47,7 @@ def _rates(i, n_samples, n_intervals, sample_rate):
     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def partial_phases(frequencies, n_samples, n_intervals, first_frame, sample_rate, out, b, k_lo, k_hi):
     """out[b, i, k]: phase just before interval i's first sample, i <= n_intervals, for k_lo <= k < k_hi.
 
@@ -126,7 +127,7 @@ def below_nyquist(a, c, fraction, step, nyquist, count, out):
         out[l] = 1 if f + rise * (fraction + l * step) < nyquist else 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def partial_phase_gradient(
     moments, final_cotangent, n_samples, n_intervals, first_frame, sample_rate, d_frequencies, d_initial, b, k_lo, k_hi
 ):

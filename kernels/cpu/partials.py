@@ -27,6 +27,7 @@ from numba.core.extending import overload
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.blocks import BLOCK, each_block, load_block, repeat
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.partial_phases import (
     CROSSING,
     SILENT,
@@ -219,7 +220,7 @@ def _taps(controls, b, i, t, sample):
     return frames[0], frames[1], pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _bank_rows(controls, buffers, out, first, last):
     """Audio of the intervals first <= b * n_intervals + i < last. NaN where a frequency is not finite."""
     n_intervals, n_taps, lanes = controls[5][1], controls[3].shape[0], lane_count(out)
@@ -321,7 +322,7 @@ def _add_totals(totals, kind, a, c, n_partials, out):
         out[k] += total[k] + (a[k] * 0 + c[k] * 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _gradient_rows(controls, buffers, g, powers, sines, moments, d_amplitudes, d_phase, first, last):
     """Inner products for the frames first <= b * n_frames + j < last, and moments of the intervals that start there.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastddsp.autograd import filters, oscillators
+from fastddsp.autograd import filters, oscillator_bank, oscillators, partials
 
 SAMPLE_RATE = 1000
 
@@ -136,6 +136,36 @@ OPS = [
             "initial_phase": Input(("batch", 1, 1), -9, 9),
         },
         {"sample_rate": SAMPLE_RATE},
+    ),
+    Op(
+        "harmonic_synthesis, shifted",
+        oscillators.harmonic_synthesis,
+        {
+            "frequencies": hertz("batch", "frames", 1),
+            "amplitudes": Input(("batch", "frames", 1)),
+            "harmonic_shifts": Input(("batch", "frames", 3), -0.02, 0.02),
+        },
+        {"sample_rate": SAMPLE_RATE},
+    ),
+    Op(
+        "sinusoidal_bank",
+        partials.sinusoidal_bank,
+        {
+            "frequencies_hz": hertz("batch", "frames", 3),
+            "amplitudes": Input(("batch", "frames", 3)),
+            "initial_phase": Input(("batch", 1, 3), -9, 9),
+        },
+        {"sample_rate": SAMPLE_RATE, "return_final_phase": True},
+    ),
+    Op(
+        "oscillator_bank",
+        oscillator_bank.oscillator_bank,
+        {
+            "frequency_envelopes": hertz("batch", "samples", 3),
+            "amplitude_envelopes": Input(("batch", "samples", 3)),
+        },
+        {"sample_rate": SAMPLE_RATE},
+        n_samples=False,
     ),
     Op(
         "frequency_filter",
