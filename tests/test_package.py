@@ -202,13 +202,6 @@ print(json.dumps([str(entry.data) for _, entry in recorder.buffer]))
 # The front door
 
 
-def test_functions_of_core_stand_at_the_top_level() -> None:
-    import fastddsp as ddsp
-
-    assert ddsp.harmonic_synthesis is ddsp.core.harmonic_synthesis
-    assert set(ddsp.core.__all__) <= set(dir(ddsp))
-
-
 def test_unknown_name_is_an_attribute_error() -> None:
     import fastddsp as ddsp
 
