@@ -138,8 +138,8 @@ def _play(folder: Path, data: Path) -> dict[str, Any]:
     _draw(folder / "flute.png", sounds, ("flute_recording", "flute_played_by_violin"), rate)
     return {
         "held_out": {name: _plain(value) for name, value in compare_audio(target, copy, settings).items()},
-        "definitions": "fastddsp.training.metrics; tracked on the resynthesis and, as the truth, on the recording",
-        "tracker": settings.tracker,
+        "definitions": "fastddsp.training.metrics; the tracker on the resynthesis against the tracker on the recording",
+        "tracker": f"{settings.tracker}, octaves settled by fastddsp.training.octaves",
         "confident_from": get_tracker(settings.tracker).threshold,
         "flute_loudness_shift_db": round(shift_db, 2),
         "versions": {"fastddsp": __version__, "torch": torch.__version__, "python": platform.python_version()},
