@@ -30,3 +30,37 @@ def ddsp_pytorch_harmonic(f0_hz, amplitudes, n_samples, sample_rate):
     phase = torch.cumsum(2 * math.pi * upsample_linear(f0_hz, n_samples) / sample_rate, 1)
     harmonics = torch.arange(1, amplitudes.shape[-1] + 1, dtype=f0_hz.dtype)
     return (torch.sin(phase * harmonics) * upsample_linear(amplitudes, n_samples)).sum(-1)
+
+
+def zero_phase_response(magnitudes: torch.Tensor) -> torch.Tensor:
+    """[B, F, bands] -> windowed impulse responses [B, F, 2 (bands - 1)], centred."""
+    response = torch.fft.irfft(torch.complex(magnitudes, torch.zeros_like(magnitudes)))
+    size = response.shape[-1]
+    return torch.roll(response, size // 2, -1) * torch.hann_window(size, dtype=response.dtype)
+
+
+def magenta_filter(audio, magnitudes):
+    """magenta/ddsp: every frame convolved by FFT and overlap-added, the delay cropped off."""
+    response = zero_phase_response(magnitudes)
+    n_frames, n_taps = response.shape[1:]
+    hop = -(-audio.shape[1] // n_frames)
+    frames = torch.nn.functional.pad(audio, (0, n_frames * hop - audio.shape[1])).unflatten(1, (n_frames, hop))
+    size = 1 << (hop + n_taps - 2).bit_length()
+    frames = torch.fft.irfft(torch.fft.rfft(frames, size) * torch.fft.rfft(response, size), size)
+    total = (n_frames - 1) * hop + size
+    out = torch.nn.functional.fold(frames.transpose(1, 2), (1, total), (1, size), stride=(1, hop)).flatten(1)
+    start = (n_taps - 1) // 2 - 1
+    return out[:, start : start + audio.shape[1]]
+
+
+def ddsp_pytorch_filter(audio, magnitudes):
+    """ddsp_pytorch: every frame convolved by FFT with its response, what leaves the frame dropped."""
+    response = zero_phase_response(magnitudes)
+    n_frames, n_taps = response.shape[1:]
+    hop = audio.shape[1] // n_frames
+    size = max(hop, n_taps)
+    pad = torch.nn.functional.pad
+    response = pad(torch.roll(pad(response, (0, size - n_taps)), -n_taps // 2, -1), (size, 0))
+    frames = pad(audio.unflatten(1, (n_frames, hop)), (0, 2 * size - hop))
+    out = torch.fft.irfft(torch.fft.rfft(frames) * torch.fft.rfft(response))
+    return out[..., size : size + hop].flatten(1)
