@@ -40,7 +40,8 @@ from fastddsp.autograd.harmonics import (
     sinusoidal_to_harmonic,
 )
 
-# Harmonic synthesis.
+# Oscillators and harmonic synthesis.
+from fastddsp.autograd.oscillator_bank import oscillator_bank
 from fastddsp.autograd.oscillators import (
     harmonic_oscillator_bank,
     harmonic_synthesis,
@@ -114,6 +115,7 @@ __all__ = [
     "midi_to_unit",
     "nan_to_num",
     "normalize_harmonics",
+    "oscillator_bank",
     "pad_axis",
     "power_to_db",
     "remove_above_nyquist",

@@ -24,7 +24,8 @@ def _calls(dtype) -> dict:
     """A small call of each kernel op, on tensors that need gradients."""
     import torch
 
-    from fastddsp.autograd import filters, oscillators
+    from fastddsp.autograd import filters, oscillators, partials
+    from fastddsp.autograd.oscillator_bank import oscillator_bank
 
     def ones(*shape):
         return torch.ones(*shape, dtype=dtype, requires_grad=True)
@@ -33,6 +34,11 @@ def _calls(dtype) -> dict:
     return {
         "harmonic bank": lambda: oscillators.harmonic_bank(f0_hz, ones(1, 4, 20), 256),
         "harmonic bank, many harmonics": lambda: oscillators.harmonic_bank(f0_hz, ones(1, 4, 1000), 4 * 960),
+        "bank of partials": lambda: partials.sinusoidal_bank(ones(1, 4, 20), ones(1, 4, 20), 256),
+        "oscillators of every sample": lambda: oscillator_bank(ones(1, 9, 20), ones(1, 9, 20)),
+        "oscillators of every sample, apart": lambda: oscillator_bank(
+            ones(1, 9, 20), ones(1, 9, 20), sum_sinusoids=False
+        ),
         "frequency filter": lambda: filters.frequency_filter(ones(1, 256), ones(1, 4, 65), 257),
         "filtered noise": lambda: filters.filtered_noise(ones(1, 4, 65), 256),
     }

@@ -1,6 +1,7 @@
 """Synthesizers: Processors whose signal is audio [batch, n_samples], made of controls at frame rate.
 
     Harmonic       y(n) = A(n) sum_k d_k(n) sin(2 pi k phi(n)), phi the integral of f0_hz
+    Sinusoidal     y(n) = sum_k a_k(n) sin(2 pi phi_k(n)), every phi_k the integral of a frequency of its own
     FilteredNoise  y    = white noise, filtered frame by frame by magnitudes over [0, Nyquist]
 
 `n_samples` and `sample_rate` given to the constructor are defaults; either may be given per call.
@@ -10,12 +11,13 @@ from collections.abc import Callable
 
 import torch
 
-from fastddsp.autograd import filters, oscillators
-from fastddsp.autograd.harmonics import normalize_harmonics
+from fastddsp.autograd import filters, oscillators, partials
+from fastddsp.autograd.frequency_scaling import frequencies_sigmoid
+from fastddsp.autograd.harmonics import normalize_harmonics, remove_above_nyquist
 from fastddsp.autograd.scaling import exp_sigmoid
 from fastddsp.models.processors import Processor
 
-__all__ = ["FilteredNoise", "Harmonic", "TensorToAudio"]
+__all__ = ["FilteredNoise", "Harmonic", "Sinusoidal", "TensorToAudio"]
 
 ScaleFn = Callable[[torch.Tensor], torch.Tensor]
 
@@ -123,6 +125,84 @@ class Harmonic(Processor):
             sample_rate=sample_rate or self.sample_rate,
             amp_resample_method=self.amp_resample_method,
             use_angular_cumsum=self.use_angular_cumsum,
+        )
+
+
+class Sinusoidal(Processor):
+    """Bank of sine oscillators, each with a frequency of its own.
+
+    Args:
+        n_samples: Length of the audio, unless given per call.
+        sample_rate: Hz, unless given per call.
+        amp_scale_fn: Makes amplitudes positive; None takes them as they are.
+        amp_resample_method: "window", "linear", "nearest" or "cubic": amplitudes between frames.
+        freq_scale_fn: Makes raw frequencies Hz, and silences those above Nyquist; None takes them as they are.
+        name: Name of the processor.
+
+    Source: magenta/ddsp `synths.Sinusoidal`.
+    """
+
+    def __init__(
+        self,
+        n_samples: int = 64000,
+        sample_rate: int = 16000,
+        amp_scale_fn: ScaleFn | None = exp_sigmoid,
+        amp_resample_method: str = "window",
+        freq_scale_fn: ScaleFn | None = frequencies_sigmoid,
+        name: str = "sinusoidal",
+    ):
+        super().__init__(name)
+        self.n_samples = n_samples
+        self.sample_rate = sample_rate
+        self.amp_scale_fn = amp_scale_fn
+        self.amp_resample_method = amp_resample_method
+        self.freq_scale_fn = freq_scale_fn
+
+    def get_controls(
+        self, amplitudes: torch.Tensor, frequencies: torch.Tensor, *, sample_rate: int | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Positive amplitudes and frequencies in Hz.
+
+        Args:
+            amplitudes: Raw amplitudes, [batch, frames, n_sinusoids].
+            frequencies: Raw frequencies, as `freq_scale_fn` takes them.
+            sample_rate: Hz, for this call.
+
+        Returns:
+            "amplitudes" and "frequencies", [batch, frames, n_sinusoids].
+        """
+        if self.amp_scale_fn is not None:
+            amplitudes = self.amp_scale_fn(amplitudes)
+        if self.freq_scale_fn is not None:
+            frequencies = self.freq_scale_fn(frequencies)
+            amplitudes = remove_above_nyquist(frequencies, amplitudes, sample_rate or self.sample_rate)
+        return {"amplitudes": amplitudes, "frequencies": frequencies}
+
+    def get_signal(
+        self,
+        amplitudes: torch.Tensor,
+        frequencies: torch.Tensor,
+        *,
+        n_samples: int | None = None,
+        sample_rate: int | None = None,
+    ) -> torch.Tensor:
+        """Audio [batch, n_samples] of the controls.
+
+        Args:
+            amplitudes: Linear amplitudes, [batch, frames, n_sinusoids].
+            frequencies: Hz, [batch, frames, n_sinusoids].
+            n_samples: Length, for this call.
+            sample_rate: Hz, for this call.
+
+        Returns:
+            Audio [batch, n_samples].
+        """
+        return partials.sinusoidal_bank(
+            frequencies,
+            amplitudes,
+            self.n_samples if n_samples is None else n_samples,
+            sample_rate or self.sample_rate,
+            self.amp_resample_method,
         )
 
 

@@ -13,7 +13,6 @@ TENSORFLOW_ONLY = {"use_tf"}
 NOT_IN_THIS_VERSION = {
     "harmonic_distribution_to_wavetable",
     "linear_lookup",
-    "oscillator_bank",
     "variable_length_delay",
     "wavetable_synthesis",
 }

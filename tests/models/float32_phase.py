@@ -1,6 +1,6 @@
-"""The reference's harmonic synthesis with its float32 phase, rounding errors and all.
+"""The reference's oscillators with their float32 phase, rounding errors and all.
 
-Its phase is a sequential float32 sum over samples, so its audio, and every loss and gradient that follows from it,
+Their phase is a sequential float32 sum over samples, so its audio, and every loss and gradient that follows from it,
 holds an error that exact phases cannot reproduce. Tests put this in place of our synthesis to compare the rest tightly.
 """
 
@@ -51,9 +51,15 @@ def harmonic_synthesis(
     # Up to 1000 samples the reference's angular_cumsum sums in one chunk.
     assert harmonic_shifts is None and not (use_angular_cumsum and n_samples > 1000)
     harmonic = torch.arange(1, harmonic_distribution.shape[-1] + 1, dtype=frequencies.dtype)
-    frequency = stretch(frequencies * harmonic, n_samples)
-    amplitude = resample(amplitudes * harmonic_distribution, n_samples, amp_resample_method)
+    partials = frequencies * harmonic, amplitudes * harmonic_distribution
+    return sinusoidal_bank(*partials, n_samples, sample_rate, amp_resample_method, TURN if use_angular_cumsum else None)
+
+
+def sinusoidal_bank(frequencies_hz, amplitudes, n_samples, sample_rate, amp_resample_method, modulo=None):
+    """Audio [batch, n_samples] of partials that each sum up their own phase in float32."""
+    frequency = stretch(frequencies_hz, n_samples)
+    amplitude = resample(amplitudes, n_samples, amp_resample_method)
     amplitude = torch.where(frequency >= sample_rate / 2, torch.zeros_like(amplitude), amplitude)
     phase = SequentialSum.apply(frequency * TURN / sample_rate)
-    phase = phase % TURN if use_angular_cumsum else phase
+    phase = phase if modulo is None else phase % modulo
     return (amplitude * torch.sin(phase)).sum(dim=-1)

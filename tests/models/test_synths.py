@@ -8,7 +8,7 @@ from tests.golden import compare, load
 from tests.models.golden_modules import cases_of, check_module, noise_of
 
 CASES = load("synths_all.npz")
-SYNTHS = ("TensorToAudio", "Harmonic", "FilteredNoise")
+SYNTHS = ("TensorToAudio", "Harmonic", "Sinusoidal", "FilteredNoise")
 
 
 def made(case):
@@ -28,9 +28,11 @@ def test_synths_agree_with_the_reference(case, reference_phase):
     check_module(case, synth, lambda *inputs: function(*inputs, **noise_of(case)))
 
 
-@pytest.mark.parametrize("case", cases_of(CASES, "synths.Harmonic.get_signal"), ids=str)
-def test_harmonic_agrees_with_the_float64_answer(case):
-    # 7 harmonics of amplitude up to 1 and phases of some 1e2 turns: exact phases leave float32 rounding of the sines.
+@pytest.mark.parametrize(
+    "case", [c for s in ("Harmonic", "Sinusoidal") for c in cases_of(CASES, f"synths.{s}.get_signal")], ids=str
+)
+def test_oscillators_agree_with_the_float64_answer(case):
+    # 7 partials of amplitude up to 1 and phases of some 1e2 turns: exact phases leave float32 rounding of the sines.
     compare.check(case, made(case).get_signal, truth="true64")
 
 
