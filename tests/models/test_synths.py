@@ -25,7 +25,10 @@ def part(case, synth):
 def test_synths_agree_with_the_reference(case, reference_phase):
     synth = made(case)
     function = part(case, synth)
-    check_module(case, synth, lambda *inputs: function(*inputs, **noise_of(case)))
+    # Raw frequencies become up to 4400 Hz through a sigmoid and a power of 2, rounded by 6e-7 of it: 7e-4 rad after 640
+    # samples for each partial of amplitude up to 2, beside a sum of 4.
+    rtol = 3.5e-4 if case.name == "sinusoidal_0_call" else None
+    check_module(case, synth, lambda *inputs: function(*inputs, **noise_of(case)), rtol=rtol)
 
 
 @pytest.mark.parametrize(
