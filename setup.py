@@ -34,8 +34,8 @@ def rooms() -> list[str]:
 # upper bound stands where the next major version, or before 1.0 the next minor one, may change what is used here.
 EXTRAS = {
     "train": [
-        "jsonargparse[signatures]>=4.40,<5",
-        "lightning>=2.5,<3",
+        "jsonargparse[signatures]>=4.50,<5",
+        "lightning>=2.6,<3",
         "matplotlib>=3.9",
         "pyyaml>=6.0.1",
         "safetensors>=0.5",
