@@ -30,6 +30,7 @@ from fastddsp.kernels.cpu.fir_design import (
 )
 from fastddsp.kernels.cpu.fir_lanes import (
     LEAD,
+    WORK_PER_CHUNK,
     Layout,
     add,
     add_tile,
@@ -256,7 +257,7 @@ def filter_source(source: Source, magnitudes, n_samples: int, window_size: int, 
         workspace = make_workspace(design, layout, out.dtype)
         _filter_chunk(source, flat, layout, design, workspace, delay, *place, out.shape[1], flat_out)
 
-    threads.run(work, batch * len(chunks), n_threads)
+    threads.run(work, batch * len(chunks), n_threads if batch * n_samples * design.n_taps > WORK_PER_CHUNK else 1)
     ends = layout.starts[[last for _, last in chunks]]
     _add_tails(tails, ends, n_samples, delay, out)
 
@@ -281,4 +282,4 @@ def gradients(
         place = b, chunks[chunk], needs
         _gradient_chunk(flat_g, n_out, source, flat, layout, design, workspace, delay, *place, *results)
 
-    threads.run(work, batch * len(chunks), n_threads)
+    threads.run(work, batch * len(chunks), n_threads if batch * n_samples * design.n_taps > WORK_PER_CHUNK else 1)

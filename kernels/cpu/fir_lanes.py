@@ -3,7 +3,7 @@
 A frame is a block, or several if it is longer than MAX_BLOCK. As many consecutive blocks as there are lanes are a
 group. A chunk, one call of a thread, is whole frames and, where possible, whole groups.
 
-Lanes are filled from small copies of the group's samples: 16 streams at once defeat the prefetcher.
+Lanes are filled from small copies of the group's samples, with room after them, so that no lane reads out of bounds.
 """
 
 from functools import lru_cache
@@ -163,11 +163,7 @@ def add(source, i, target, j, n):
 
 @njit(forceinline=True, error_model="numpy")
 def copy_window(source, low, high, begin, end, target):
-    """target = source[begin:end], with zeros before index `low` and from `high` on.
-
-    Lanes are read from such a copy, even where they could be read from the source: 16 of them at once defeat the
-    prefetcher, and waiting for memory took 20 ns a frame of 64 samples; the copy takes 2.
-    """
+    """target = source[begin:end], with zeros before index `low` and from `high` on."""
     first, last = min(max(low, begin), end), max(min(high, end), begin)
     zero(target, 0, first - begin)
     copy(source, first, target, first - begin, last - first)
