@@ -22,6 +22,7 @@ exists at any order.
 """
 
 import math
+from typing import Any
 
 import torch
 
@@ -35,13 +36,14 @@ _SETTINGS = (
 )
 
 
-def _bank(frequencies, initial_phase, n_samples, first_frame, n_intervals, *settings):
+def _bank(frequencies, initial_phase, n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns):
     """The kernels' view of a bank on CPU tensors."""
     from fastddsp.kernels.cpu.partials import Bank
     from fastddsp.kernels.phase import Timeline
 
+    timeline = Timeline(n_samples, n_intervals, first_frame)
     arrays = frequencies.contiguous().numpy(), initial_phase.contiguous().numpy()
-    return Bank(*arrays, Timeline(n_samples, n_intervals, first_frame), *settings, torch.get_num_threads())
+    return Bank(*arrays, timeline, sample_rate, nyquist, method, quarter_turns, torch.get_num_threads())
 
 
 def _bank_cpu(frequencies, amplitudes, initial_phase, *settings):
@@ -53,8 +55,8 @@ def _bank_cpu(frequencies, amplitudes, initial_phase, *settings):
     return audio, torch.from_numpy(bank.final_phase)
 
 
-def _bank_backward_cpu(g_audio, g_final, frequencies, amplitudes, initial_phase, *settings):
-    *settings, need_phase, need_amplitudes = settings
+def _bank_backward_cpu(g_audio, g_final, frequencies, amplitudes, initial_phase, *settings_and_needs):
+    *settings, need_phase, need_amplitudes = settings_and_needs
     zeros = frequencies.new_zeros
     d_frequencies = zeros(frequencies.shape if need_phase else 0)
     d_amplitudes = zeros(amplitudes.shape if need_amplitudes else 0)
@@ -221,8 +223,8 @@ class _Moved:
         place = (sample - start[sample * n_intervals // n_samples]).double()
         powers = torch.stack([torch.ones_like(place), (place + 1) / hop, place * (place + 1) / (2 * hop * hop)])
 
-        weights = envelope_weights(method, Timeline(n_samples, n_intervals, first_frame), "float64")
-        weights = torch.from_numpy(weights.copy()).to(device)[:, sample % weights.shape[1]]
+        period = envelope_weights(method, Timeline(n_samples, n_intervals, first_frame), "float64")
+        weights = torch.from_numpy(period.copy()).to(device)[:, sample % period.shape[1]]
         self.weights = (weights[:, None] * powers).to(dtype)[:, :, None]  # [taps, 3, 1, N]
 
         # The banks: one for each tap and power, on frames of their own, one for each interval and one after the last.
@@ -286,7 +288,7 @@ def sinusoidal_bank(
     nyquist: float | None = None,
     return_final_phase: bool = False,
     backend: str = "auto",
-) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+) -> torch.Tensor | Any:  # a pair with return_final_phase, which only the caller knows
     """Audio of a bank of sine partials, each with a frequency of its own, from frame-rate controls.
 
     Frequencies are blended linearly between frames, amplitudes by `amp_resample_method`; phases are exact sums.
