@@ -1,14 +1,14 @@
 """The multiply-add peak: independent chains that live in registers and touch no memory."""
 
 import numpy as np
-from numba import njit
 
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.simd import fma, lane_count, load, store
 
 CHAINS = 3  # tiles of registers: enough chains to hide the latency of a multiply-add
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _chains(n, buffer):
     lanes = lane_count(buffer)
     x, y, z = load(buffer, 0), load(buffer, lanes), load(buffer, 2 * lanes)

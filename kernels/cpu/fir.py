@@ -20,6 +20,7 @@ from numba import njit
 
 from fastddsp.kernels import fir
 from fastddsp.kernels.cpu import threads
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.fir_design import (
     Design,
     cosine_transform,
@@ -147,7 +148,7 @@ def _magnitude_gradient(layout, design, scratch):
 # ------------------------------------------------------------------------------------ chunks: one call of a thread each
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _filter_chunk(source, magnitudes, layout_arrays, design_arrays, workspace, delay, b, blocks, tail, n_out, out):
     """Filter some blocks of row b: their samples of `out`, and in `tail` what rings on after them."""
     design, layout = _pointers(design_arrays, layout_arrays)
@@ -168,7 +169,7 @@ def _filter_chunk(source, magnitudes, layout_arrays, design_arrays, workspace, d
     copy(y, 0, tail, 0, n_tail)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _add_tails(tails, ends, n_samples, delay, out):
     """Add what rings on after every chunk to what follows it, in order; zeros where no block reaches.
 
@@ -184,7 +185,7 @@ def _add_tails(tails, ends, n_samples, delay, out):
                 out[b, begin + i] += tails[b, chunk, i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _gradient_chunk(
     g,
     n_out,

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+from fastddsp.kernels import cpu
 
 PROGRAM = """
 from numba import njit
@@ -45,3 +48,9 @@ def test_a_changed_helper_in_another_file_compiles_the_kernel_anew(tmp_path):
     assert run(tmp_path, b"sources") == "1 1"  # from the cache
     (tmp_path / "helper.py").write_text(HELPER.format(value=2))
     assert run(tmp_path, b"other sources") == "2 0"
+
+
+def test_every_cached_function_is_a_kernel():
+    sources = sorted(Path(cpu.__file__).parent.glob("*.py"))
+    assert len(sources) > 5
+    assert [file.name for file in sources if "cache=True" in file.read_text()] == ["compile.py"]
