@@ -315,19 +315,19 @@ def _sum_interval(controls, interval, g, powers, sines, moments, scratch, b, i):
 
 
 @njit
-def _add_totals(totals, kind, a, c, n_partials, out):
-    """Add one kind's totals to out, NaN where a frequency is not finite."""
+def _hand_out(totals, kind, a, c, n_partials, keep, out):
+    """out = keep * out + one kind's totals, NaN where a frequency is not finite."""
     total = pointer(totals, kind * totals.shape[1])
     for k in range(n_partials):
-        out[k] += total[k] + (a[k] * 0 + c[k] * 0)
+        out[k] = (out[k] if keep else 0) + total[k] + (a[k] * 0 + c[k] * 0)
 
 
 @kernel
 def _gradient_rows(controls, buffers, g, powers, sines, moments, d_amplitudes, d_phase, first, last):
     """Inner products for the frames first <= b * n_frames + j < last, and moments of the intervals that start there.
 
-    d_amplitudes [batch, frames, partials] and d_phase [batch, intervals, 3, partials], zeros, are None with their
-    sums where not asked for. A frame's owner visits every interval that touches it. Those on the border of two owners
+    d_amplitudes [batch, frames, partials], zeros, and d_phase [batch, intervals, 3, partials] are None with their sums
+    where not asked for. A frame's owner visits every interval that touches it. Those on the border of two owners
     are visited twice (1 of 64): cheaper than handing sums over, and the order of additions stays.
     """
     n_frames, n_partials = controls[0].shape[1:]
@@ -339,20 +339,23 @@ def _gradient_rows(controls, buffers, g, powers, sines, moments, d_amplitudes, d
         i_lo = 0 if j_lo == 0 else max(0, j_lo - first_frame - tap_offset - n_taps + 1)
         i_hi = n_intervals if j_hi == n_frames else min(n_intervals, j_hi - first_frame - tap_offset)
         for i in range(i_lo, i_hi):
+            owns_moments = d_phase is not None and j_lo <= frame_of(first_frame + i, n_frames) < j_hi
             interval = _start_interval(controls, b, i, scratch)
             lo, hi, _, a, c = interval
             if lo == hi:
+                if d_phase is not None and owns_moments:
+                    d_phase[b, i] = 0
                 continue
             _sum_interval(controls, interval, g, powers, sines, moments, scratch, b, i)
             if d_amplitudes is not None:
                 for t in range(n_taps):
                     j = frame_of(first_frame + i + tap_offset + t, n_frames)
                     if j_lo <= j < j_hi:
-                        _add_totals(sines[1], t, a, c, n_partials, _frame(d_amplitudes, b, j))
-            if d_phase is not None and j_lo <= frame_of(first_frame + i, n_frames) < j_hi:
+                        _hand_out(sines[1], t, a, c, n_partials, True, _frame(d_amplitudes, b, j))
+            if d_phase is not None and owns_moments:
                 for kind in range(3):
                     out = pointer(d_phase, ((b * n_intervals + i) * 3 + kind) * n_partials)
-                    _add_totals(moments[1], kind, a, c, n_partials, out)
+                    _hand_out(moments[1], kind, a, c, n_partials, False, out)
 
 
 class Bank:
@@ -418,7 +421,7 @@ class Bank:
           d_initial: [batch, partials] float64 to write; goes with d_frequencies.
         """
         batch, n_frames, n_partials = self.frequencies.shape
-        d_phase = None if d_frequencies is None else np.zeros((batch, self.timeline[1], 3, n_partials), g.dtype)
+        d_phase = None if d_frequencies is None else np.empty((batch, self.timeline[1], 3, n_partials), g.dtype)
 
         def work(first: int, last: int) -> None:
             powers = np.empty(self.lanes, g.dtype), np.empty(self.lanes, g.dtype)
