@@ -292,7 +292,7 @@ def sinusoidal_bank(
     """Audio of a bank of sine partials, each with a frequency of its own, from frame-rate controls.
 
     Frequencies are blended linearly between frames, amplitudes by `amp_resample_method`; phases are exact sums.
-    Rendering in blocks works as in `fastddsp.autograd.oscillators.harmonic_bank`.
+    Rendering in blocks works as in `fastddsp.autograd.harmonic_bank`.
 
     Args:
       frequencies_hz: frequencies in Hz, [batch, frames, partials]; 0 and negative ones are fine. Where one is not

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fastddsp.autograd.oscillators import harmonic_bank
+from fastddsp.autograd.harmonic_bank import harmonic_bank
 
 SAMPLE_RATE, SECONDS, F0_HZ, N_HARMONICS = 48000, 60, 440, 100
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fastddsp.autograd.filters import frequency_filter
-from fastddsp.autograd.oscillators import harmonic_bank
+from fastddsp.autograd.harmonic_bank import harmonic_bank
 from fastddsp.benchmarks import rivals
 
 

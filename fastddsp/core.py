@@ -10,6 +10,9 @@ from fastddsp.autograd.convolution import (
     sinc_impulse_response,
 )
 
+# Which kernels there are, and which would run; ours.
+from fastddsp.autograd.dispatch import backends
+
 # Filters and noise shaped by magnitudes over frequency; `filtered_noise` is ours.
 from fastddsp.autograd.filters import (
     apply_window_to_impulse_response,
@@ -30,6 +33,9 @@ from fastddsp.autograd.frequency_scaling import (
     mel_to_hz,
 )
 
+# Banks of harmonics and of partials with an amplitude each, in blocks if wanted; ours.
+from fastddsp.autograd.harmonic_bank import harmonic_bank
+
 # Harmonic controls, and phases.
 from fastddsp.autograd.harmonics import (
     angular_cumsum,
@@ -47,6 +53,7 @@ from fastddsp.autograd.oscillators import (
     harmonic_synthesis,
     streaming_harmonic_synthesis,
 )
+from fastddsp.autograd.partials import sinusoidal_bank
 
 # Frames to samples, padding and cropping.
 from fastddsp.autograd.resampling import center_crop, pad_axis, resample, upsample_with_windows
@@ -82,6 +89,7 @@ __all__ = [
     "amplitude_to_db",
     "angular_cumsum",
     "apply_window_to_impulse_response",
+    "backends",
     "bark_to_hz",
     "center_crop",
     "crop_and_compensate_delay",
@@ -99,6 +107,7 @@ __all__ = [
     "get_fft_size",
     "get_harmonic_frequencies",
     "gradient_reversal",
+    "harmonic_bank",
     "harmonic_oscillator_bank",
     "harmonic_synthesis",
     "harmonic_to_sinusoidal",
@@ -125,6 +134,7 @@ __all__ = [
     "sinc",
     "sinc_filter",
     "sinc_impulse_response",
+    "sinusoidal_bank",
     "sinusoidal_to_harmonic",
     "soft_limit",
     "streaming_harmonic_synthesis",

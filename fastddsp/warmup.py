@@ -24,7 +24,7 @@ def _calls(dtype) -> dict:
     """A small call of each kernel op, on tensors that need gradients."""
     import torch
 
-    from fastddsp.autograd import filters, oscillators, partials
+    from fastddsp.autograd import filters, harmonic_bank, partials
     from fastddsp.autograd.oscillator_bank import oscillator_bank
 
     def ones(*shape):
@@ -32,8 +32,8 @@ def _calls(dtype) -> dict:
 
     f0_hz = (100 * torch.ones(1, 4, 1, dtype=dtype)).requires_grad_()
     return {
-        "harmonic bank": lambda: oscillators.harmonic_bank(f0_hz, ones(1, 4, 20), 256),
-        "harmonic bank, many harmonics": lambda: oscillators.harmonic_bank(f0_hz, ones(1, 4, 1000), 4 * 960),
+        "harmonic bank": lambda: harmonic_bank.harmonic_bank(f0_hz, ones(1, 4, 20), 256),
+        "harmonic bank, many harmonics": lambda: harmonic_bank.harmonic_bank(f0_hz, ones(1, 4, 1000), 4 * 960),
         "bank of partials": lambda: partials.sinusoidal_bank(ones(1, 4, 20), ones(1, 4, 20), 256),
         "oscillators of every sample": lambda: oscillator_bank(ones(1, 9, 20), ones(1, 9, 20)),
         "oscillators of every sample, apart": lambda: oscillator_bank(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastddsp.autograd import filters, oscillator_bank, oscillators, partials
+from fastddsp.autograd import filters, harmonic_bank, oscillator_bank, oscillators, partials
 
 SAMPLE_RATE = 1000
 
@@ -87,7 +87,7 @@ class Op:
 OPS = [
     Op(
         "harmonic_bank",
-        oscillators.harmonic_bank,
+        harmonic_bank.harmonic_bank,
         {
             "f0_hz": hertz("batch", "frames", 1),
             "harmonic_amplitudes": Input(("batch", "frames", 3)),

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from fastddsp.autograd import oscillators
+from fastddsp.autograd.harmonic_bank import METHODS, harmonic_bank
 from fastddsp.autograd.harmonics import normalize_harmonics
-from fastddsp.autograd.oscillators import METHODS, harmonic_bank, harmonic_synthesis
+from fastddsp.autograd.oscillators import harmonic_synthesis
 from fastddsp.kernels.phase import Timeline
 from fastddsp.kernels.reference.phase import envelope
 from tests.golden import load

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastddsp.autograd.harmonic_bank import harmonic_bank
 from fastddsp.autograd.harmonics import get_harmonic_frequencies
-from fastddsp.autograd.oscillators import harmonic_bank, harmonic_synthesis
+from fastddsp.autograd.oscillators import harmonic_synthesis
 from fastddsp.autograd.partials import METHODS, sinusoidal_bank
 from tests.golden import load
 from tests.golden.compare import check

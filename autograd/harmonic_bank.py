@@ -1,0 +1,358 @@
+"""Harmonic bank: audio from frame-rate controls of one fundamental, differentiable to any order.
+
+    y = B_q[A](theta):      y(n) = sum_k a_k(n) sin(k theta(n) + q pi/2)        the bank
+    L = L_q[g](theta):      L[j, k] = sum_n g(n) w_j(n) sin(k theta(n) + q pi/2)  the analysis, its adjoint in A
+    theta = Theta f0 + theta_0                                                  linear: blend frames, prefix sum
+
+Derivatives stay inside this family:  dB_q[A]/dtheta = B_{q+1}[k A],  dL_q/dg = B_q,  so that
+
+    backward of the bank      dA = L_q[g],   dtheta = g B_{q+1}[k A],   df0 = Theta^T dtheta
+    backward of that, for cotangents (v_f, v_A, v_0), v = Theta v_f + v_0:
+                              dg = B_q[v_A] + v B_{q+1}[k A],   dA = k L_{q+1}[g v],
+                              dtheta = g B_{q+1}[k v_A] + g v B_{q+2}[k^2 A]
+
+The first backward is one fused kernel call (`HarmonicBankBackward`); the rest is composed of these ops. No tensor of
+size samples x harmonics exists at any order. Phases are exact (fastddsp.kernels.phase).
+"""
+
+import math
+from typing import Any
+
+import torch
+
+from fastddsp.autograd import checks, dispatch
+
+METHODS = ("nearest", "linear", "window", "cubic")
+
+_SETTINGS = (
+    "SymInt n_samples, SymInt first_frame, SymInt n_intervals, float sample_rate, float nyquist, str method, "
+    "int quarter_turns"
+)
+
+
+def _bank(
+    n_harmonics, f0_hz, initial_phase,
+    n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+):  # fmt: skip
+    """The kernels' view of a bank on CPU tensors."""
+    from fastddsp.kernels.cpu.banks import bank
+    from fastddsp.kernels.phase import Timeline
+
+    timeline = Timeline(n_samples, n_intervals, first_frame)
+    n_threads = torch.get_num_threads()
+    arrays = f0_hz.contiguous().numpy(), initial_phase.contiguous().numpy()
+    return bank(n_harmonics, *arrays, timeline, sample_rate, nyquist, method, quarter_turns, n_threads)
+
+
+def _bank_cpu(f0_hz, amplitudes, initial_phase, *settings):
+    audio = amplitudes.new_empty(f0_hz.shape[0], settings[0])
+    if audio.numel() == 0:
+        return audio, torch.remainder(initial_phase, 2 * math.pi)
+    bank = _bank(amplitudes.shape[2], f0_hz, initial_phase, *settings)
+    bank.render(amplitudes.contiguous().numpy(), audio.numpy())
+    return audio, torch.from_numpy(bank.final_phase)
+
+
+def _bank_backward_cpu(g_audio, g_final, f0_hz, amplitudes, initial_phase, *settings_and_needs):
+    *settings, need_phase, need_amplitudes = settings_and_needs
+    d_f0 = torch.zeros_like(f0_hz, memory_format=torch.contiguous_format) if need_phase else f0_hz.new_empty(0)
+    d_initial = g_final.clone(memory_format=torch.contiguous_format)
+    d_amplitudes = (
+        torch.zeros_like(amplitudes, memory_format=torch.contiguous_format) if need_amplitudes else f0_hz.new_empty(0)
+    )
+    if g_audio.numel() == 0:
+        return d_f0, d_amplitudes, d_initial
+    bank = _bank(amplitudes.shape[2], f0_hz, initial_phase, *settings)
+    g = g_audio.contiguous().numpy()
+    if need_amplitudes:
+        bank.analyse(g, d_amplitudes.numpy())
+    if need_phase:
+        final = g_final.contiguous().numpy()
+        bank.phase_gradient(g, amplitudes.contiguous().numpy(), final, d_f0.numpy(), d_initial.numpy())
+    return d_f0, d_amplitudes, d_initial
+
+
+def _analysis_cpu(g, f0_hz, initial_phase, n_harmonics, *settings):
+    out = g.new_zeros(*f0_hz.shape, n_harmonics)
+    if g.numel() and out.numel():
+        _bank(n_harmonics, f0_hz, initial_phase, *settings).analyse(g.contiguous().numpy(), out.numpy())
+    return out
+
+
+def _bank_fake(f0_hz, amplitudes, initial_phase, n_samples, *settings):
+    return amplitudes.new_empty(f0_hz.shape[0], n_samples), torch.empty_like(initial_phase)
+
+
+def _bank_backward_fake(g_audio, g_final, f0_hz, amplitudes, initial_phase, *settings):
+    need_phase, need_amplitudes = settings[-2:]
+    d_f0 = f0_hz.new_empty(f0_hz.shape if need_phase else 0)
+    d_amplitudes = amplitudes.new_empty(amplitudes.shape if need_amplitudes else 0)
+    return d_f0, d_amplitudes, g_final.new_empty(g_final.shape)
+
+
+def _analysis_fake(g, f0_hz, initial_phase, n_harmonics, *settings):
+    return g.new_empty(*f0_hz.shape, n_harmonics)
+
+
+_bank_op = dispatch.register(
+    "harmonic_bank",
+    f"(Tensor f0_hz, Tensor amplitudes, Tensor initial_phase, {_SETTINGS}) -> (Tensor, Tensor)",
+    cpu=_bank_cpu,
+    fake=_bank_fake,
+)
+_bank_backward_op = dispatch.register(
+    "harmonic_bank_backward",
+    f"(Tensor g_audio, Tensor g_final, Tensor f0_hz, Tensor amplitudes, Tensor initial_phase, {_SETTINGS}, "
+    "bool need_phase, bool need_amplitudes) -> (Tensor, Tensor, Tensor)",
+    cpu=_bank_backward_cpu,
+    fake=_bank_backward_fake,
+)
+_analysis_op = dispatch.register(
+    "harmonic_analysis",
+    f"(Tensor g, Tensor f0_hz, Tensor initial_phase, SymInt n_harmonics, {_SETTINGS}) -> Tensor",
+    cpu=_analysis_cpu,
+    fake=_analysis_fake,
+)
+
+
+# The functions. `forward` names all its arguments: torch.compile counts them to tell whether one is the context.
+
+
+class HarmonicBank(torch.autograd.Function):
+    """(f0_hz [B, F], amplitudes [B, F, K], initial_phase [B], *settings) -> (audio [B, N], final_phase [B])."""
+
+    @staticmethod
+    def forward(
+        f0_hz, amplitudes, initial_phase,
+        n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+    ):  # fmt: skip
+        return _bank_op(
+            f0_hz, amplitudes, initial_phase,
+            n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+        )  # fmt: skip
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:3])
+        ctx.settings = inputs[3:]
+
+    @staticmethod
+    def backward(ctx, g_audio, g_final):
+        need_f0, need_amplitudes, need_initial = ctx.needs_input_grad[:3]
+        needs = need_f0 or need_initial, need_amplitudes
+        d_f0, d_amplitudes, d_initial = HarmonicBankBackward.apply(
+            g_audio, g_final, *ctx.saved_tensors, *ctx.settings, *needs
+        )
+        return (
+            d_f0 if need_f0 else None,
+            d_amplitudes if need_amplitudes else None,
+            d_initial if need_initial else None,
+            *[None] * len(ctx.settings),
+        )
+
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        return dispatch.fold_vmap(HarmonicBank, info.batch_size, in_dims, args)
+
+
+class HarmonicBankBackward(torch.autograd.Function):
+    """The bank's backward in one call: (g_audio [B, N], g_final [B], bank's inputs, needs) -> gradients of the inputs.
+
+    Gradients that are not needed are empty tensors; d_initial needs `need_phase`.
+    """
+
+    @staticmethod
+    def forward(
+        g_audio, g_final, f0_hz, amplitudes, initial_phase,
+        n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+        need_phase, need_amplitudes,
+    ):  # fmt: skip
+        return _bank_backward_op(
+            g_audio, g_final, f0_hz, amplitudes, initial_phase,
+            n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+            need_phase, need_amplitudes,
+        )  # fmt: skip
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0], *inputs[2:5])
+        ctx.settings, ctx.needs = inputs[5:-2], inputs[-2:]
+
+    @staticmethod
+    def backward(ctx, v_f0, v_amplitudes, v_initial):
+        g, f0_hz, amplitudes, initial_phase = ctx.saved_tensors
+        need_phase, need_amplitudes = ctx.needs
+        *same, q = ctx.settings
+        k = torch.arange(1, amplitudes.shape[-1] + 1, dtype=amplitudes.dtype, device=amplitudes.device)
+
+        def bank(quarter_turns, a):
+            return HarmonicBank.apply(f0_hz, a, initial_phase, *same, quarter_turns)[0]
+
+        d_g = d_theta = torch.zeros_like(g)
+        d_g_final, d_amplitudes = None, torch.zeros_like(amplitudes)
+        if need_amplitudes:
+            d_g = bank(q, v_amplitudes)
+            d_theta = g * bank(q + 1, k * v_amplitudes)
+        if need_phase:
+            v = _phase_tangent(v_f0, v_initial, *same).to(g.dtype)
+            d_g_final = _final_tangent(v_f0, v_initial, *same)
+            d_g = d_g + v * bank(q + 1, k * amplitudes)
+            d_amplitudes = k * HarmonicAnalysis.apply(g * v, f0_hz, initial_phase, len(k), *same, q + 1)
+            d_theta = d_theta + g * v * bank(q + 2, k * k * amplitudes)
+        d_f0, d_initial = _phase_adjoint(d_theta, f0_hz, *same)
+        return (d_g, d_g_final, d_f0, d_amplitudes, d_initial, *[None] * (len(ctx.settings) + 2))
+
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        return dispatch.fold_vmap(HarmonicBankBackward, info.batch_size, in_dims, args)
+
+
+class HarmonicAnalysis(torch.autograd.Function):
+    """(g [B, N], f0_hz [B, F], initial_phase [B], K, *settings) -> inner products [B, F, K]."""
+
+    @staticmethod
+    def forward(
+        g, f0_hz, initial_phase, n_harmonics,
+        n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+    ):  # fmt: skip
+        return _analysis_op(
+            g, f0_hz, initial_phase, n_harmonics,
+            n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns,
+        )  # fmt: skip
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:3])
+        ctx.settings = inputs[4:]
+
+    @staticmethod
+    def backward(ctx, v):
+        g, f0_hz, initial_phase = ctx.saved_tensors
+        *same, q = ctx.settings
+        k = torch.arange(1, v.shape[-1] + 1, dtype=v.dtype, device=v.device)
+        d_g = HarmonicBank.apply(f0_hz, v, initial_phase, *same, q)[0]
+        d_f0 = d_initial = None
+        if any(ctx.needs_input_grad[1:3]):
+            d_theta = g * HarmonicBank.apply(f0_hz, k * v, initial_phase, *same, q + 1)[0]
+            d_f0, d_initial = _phase_adjoint(d_theta, f0_hz, *same)
+        return (d_g, d_f0, d_initial, None, *[None] * len(ctx.settings))
+
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        return dispatch.fold_vmap(HarmonicAnalysis, info.batch_size, in_dims, args)
+
+
+dispatch.differentiate(_bank_op, HarmonicBank)
+dispatch.differentiate(_bank_backward_op, HarmonicBankBackward)
+dispatch.differentiate(_analysis_op, HarmonicAnalysis)
+
+
+# Theta and Theta^T, for derivatives beyond the first.
+
+
+def _blend(n_frames, device, n_samples, first_frame, n_intervals):
+    """For every sample: the two frames around it, and the weight of the later one."""
+    position = torch.arange(n_samples, device=device) * n_intervals
+    interval = position // n_samples
+    rising = (position - interval * n_samples).double() / n_samples
+    earlier, later = (interval + first_frame + d for d in (0, 1))
+    return earlier.clamp(0, n_frames - 1), later.clamp(0, n_frames - 1), rising
+
+
+def _phase_tangent(v_f0, v_initial, n_samples, first_frame, n_intervals, sample_rate, *_):
+    """Theta v_f0 + v_initial: [B, F], [B] -> [B, N], float64."""
+    earlier, later, rising = _blend(v_f0.shape[1], v_f0.device, n_samples, first_frame, n_intervals)
+    v = v_f0.double()
+    frequency = v[:, earlier] * (1 - rising) + v[:, later] * rising
+    return frequency.cumsum(1) * (2 * math.pi / sample_rate) + v_initial[:, None]
+
+
+def _final_tangent(v_f0, v_initial, *settings):
+    return _phase_tangent(v_f0, v_initial, *settings)[:, -1] if settings[0] else v_initial
+
+
+def _phase_adjoint(d_theta, f0_hz, n_samples, first_frame, n_intervals, sample_rate, *_):
+    """Theta^T d_theta: [B, N] -> [B, F] in f0's dtype, [B] float64."""
+    earlier, later, rising = _blend(f0_hz.shape[1], f0_hz.device, n_samples, first_frame, n_intervals)
+    d_theta = d_theta.double()
+    d_frequency = d_theta.flip(1).cumsum(1).flip(1) * (2 * math.pi / sample_rate)
+    d_f0 = torch.zeros(f0_hz.shape, dtype=torch.float64, device=f0_hz.device)
+    d_f0 = d_f0.index_add(1, earlier, d_frequency * (1 - rising)).index_add(1, later, d_frequency * rising)
+    return d_f0.to(f0_hz.dtype), d_theta.sum(1)
+
+
+# What users call.
+
+
+def harmonic_bank(
+    f0_hz: torch.Tensor,
+    harmonic_amplitudes: torch.Tensor,
+    n_samples: int,
+    sample_rate: float = 16000,
+    amp_resample_method: str = "window",
+    *,
+    initial_phase: torch.Tensor | None = None,
+    first_frame: int = 0,
+    n_intervals: int | None = None,
+    nyquist: float | None = None,
+    return_final_phase: bool = False,
+    backend: str = "auto",
+) -> Any:  # Tensor, or a pair of them with return_final_phase
+    """Audio of one harmonic oscillator bank from frame-rate controls.
+
+    f0 is blended linearly between frames, amplitudes by `amp_resample_method`; the phase is its exact sum.
+
+    To render in blocks, give each call the frames of its block and those around it (one more after it; for `cubic` one
+    before and two after), say with `first_frame` and `n_intervals` which intervals to render, and hand the final phase
+    on as the next initial phase: the blocks equal the whole, bit for bit, where n_samples / n_intervals is an integer.
+
+    Args:
+      f0_hz: fundamental frequency in Hz, [batch, frames, 1]; 0 and negative frequencies are fine. Where it is not
+        finite the audio is NaN.
+      harmonic_amplitudes: linear amplitude of harmonics 1, 2, ..., [batch, frames, harmonics].
+      n_samples: length of the audio; any, frames need not divide it.
+      sample_rate: samples a second.
+      amp_resample_method: `window` (overlapping Hann windows), `linear`, `nearest` or `cubic`.
+      initial_phase: of the fundamental before the first sample, radians, [batch, 1, 1]; 0 if None.
+      first_frame: frame at which the first interval starts.
+      n_intervals: intervals between frames that the samples are divided into; all frames, the last one held for an
+        interval, if None.
+      nyquist: harmonics are silent, sample by sample, where their frequency reaches it; sample_rate / 2 if None,
+        infinity for none.
+      return_final_phase: also return the phase after the last sample.
+      backend: `auto`, `cpu` or `cuda`.
+
+    Returns:
+      Audio [batch, n_samples]; with `return_final_phase` also the final phase, float64 radians in [0, 2 pi),
+      [batch, 1, 1].
+
+    Raises:
+      ValueError, TypeError: for shapes, dtypes, devices or numbers that do not fit.
+
+    Source: Engel et al., DDSP, ICLR 2020, section 3.1.
+    """
+    f0_hz, harmonic_amplitudes, initial_phase = checks.computed_in_float32(f0_hz, harmonic_amplitudes, initial_phase)
+    checks.shape("f0_hz", f0_hz, ("batch", "frames", 1))
+    batch, n_frames = f0_hz.shape[:2]
+    checks.shape("harmonic_amplitudes", harmonic_amplitudes, (batch, n_frames, "harmonics"))
+    checks.same_kind(f0_hz=f0_hz, harmonic_amplitudes=harmonic_amplitudes)
+    checks.one_of("amp_resample_method", amp_resample_method, METHODS)
+    checks.positive(sample_rate=sample_rate)
+    checks.not_negative(n_samples=n_samples)
+    dispatch.check_backend(backend, f0_hz.device)
+    n_intervals = n_frames if n_intervals is None else n_intervals
+    if n_samples > 0:
+        checks.positive(n_intervals=n_intervals, frames=n_frames)
+    if initial_phase is None:
+        initial_phase = f0_hz.new_zeros((), dtype=torch.float64).expand(batch)
+    else:
+        checks.shape("initial_phase", initial_phase, (batch, 1, 1))
+        checks.same_kind(initial_phase=initial_phase)  # float64 as final phases are, or float32, whatever f0's
+        checks.same_device(f0_hz=f0_hz, initial_phase=initial_phase)
+        initial_phase = initial_phase[:, 0, 0].double()
+    nyquist = sample_rate / 2 if nyquist is None else nyquist
+    audio, final_phase = HarmonicBank.apply(
+        f0_hz[..., 0], harmonic_amplitudes, initial_phase,
+        n_samples, first_frame, n_intervals, float(sample_rate), float(nyquist), amp_resample_method, 0,
+    )  # fmt: skip
+    return (audio, final_phase[:, None, None]) if return_final_phase else audio
