@@ -35,6 +35,12 @@ def _calls(dtype) -> dict:
         "harmonic bank": lambda: harmonic_bank.harmonic_bank(f0_hz, ones(1, 4, 20), 256),
         "harmonic bank, many harmonics": lambda: harmonic_bank.harmonic_bank(f0_hz, ones(1, 4, 1000), 4 * 960),
         "bank of partials": lambda: partials.sinusoidal_bank(ones(1, 4, 20), ones(1, 4, 20), 256),
+        "bank of partials, amplitudes alone": lambda: partials.sinusoidal_bank(
+            ones(1, 4, 20).detach(), ones(1, 4, 20), 256
+        ),
+        "bank of partials, frequencies alone": lambda: partials.sinusoidal_bank(
+            ones(1, 4, 20), ones(1, 4, 20).detach(), 256
+        ),
         "oscillators of every sample": lambda: oscillator_bank(ones(1, 9, 20), ones(1, 9, 20)),
         "oscillators of every sample, apart": lambda: oscillator_bank(
             ones(1, 9, 20), ones(1, 9, 20), sum_sinusoids=False
