@@ -409,12 +409,13 @@ class Bank:
         fixed = (self.f0, self.phases, signal, self.weights, self.envelope, self.timeline, self._psi(quarter_turns))
         real, integer = self.f0.dtype, np.dtype(f"int{8 * self.f0.itemsize}")
 
-        def work_on(chunk: int) -> None:
+        def work(chunks) -> None:
             tile = np.empty(self.lanes, integer)
             scratch = (tile, *(np.empty(size, real) for size in (self.lanes, self.lanes, *buffers)))
-            kernel(*fixed, scratch, *results, borders[chunk], borders[chunk + 1])
+            for chunk in chunks:
+                kernel(*fixed, scratch, *results, borders[chunk], borders[chunk + 1])
 
-        threads.run(work_on, n_chunks, self.n_threads)
+        threads.share(work, n_chunks, self.n_threads)
 
     def _psi(self, quarter_turns: int) -> tuple[int, float, float]:
         """psi as a signed fixed-point phase, and its sine and cosine."""

@@ -29,9 +29,9 @@ def interval(f0, n_frames, i, n_harmonics, timeline):
     n_samples, n_intervals, first_frame, sample_rate, nyquist = timeline
     a = np.float64(f0[frame_of(first_frame + i, n_frames)])
     c = np.float64(f0[frame_of(first_frame + i + 1, n_frames)])
-    base, slope = increments(a, c, i, n_samples, n_intervals, sample_rate)
-    audible = audible_harmonics(a, c, nyquist, n_harmonics)
     samples = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
+    base, slope = increments(a, c, i, samples[0], n_samples, n_intervals, sample_rate)
+    audible = audible_harmonics(a, c, nyquist, n_harmonics)
     return (a, c, base, slope), audible, samples
 
 

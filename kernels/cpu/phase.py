@@ -40,9 +40,9 @@ def fixed_point(turns):
 
 
 @njit
-def increments(a, c, i, n_samples, n_intervals, sample_rate):
-    """A and D of interval i in 64-bit fractions of a turn; a, c: f0 in Hz at its ends."""
-    offset = interval_start(i, n_samples, n_intervals) * n_intervals - i * n_samples
+def increments(a, c, i, start, n_samples, n_intervals, sample_rate):
+    """A and D of interval i in 64-bit fractions of a turn; a, c: f0 in Hz at its ends, start: its first sample."""
+    offset = start * n_intervals - i * n_samples
     first = a + (c - a) * (offset / n_samples)
     slope = (c - a) / (n_samples / n_intervals * sample_rate)  # so rounded alike in a block and in the whole
     return fixed_point(first / sample_rate), fixed_point(slope)
@@ -58,14 +58,17 @@ def interval_phases(f0, initial_phase, n_samples, n_intervals, first_frame, samp
     for b in range(f0.shape[0]):
         phase = initial_phase[b]
         out[b, 0] = phase
+        start = 0
         for i in range(n_intervals):
+            end = interval_start(i + 1, n_samples, n_intervals)
             a = np.float64(f0[b, frame_of(first_frame + i, n_frames)])
             c = np.float64(f0[b, frame_of(first_frame + i + 1, n_frames)])
-            base, step = increments(a, c, i, n_samples, n_intervals, sample_rate)
-            count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
-            phase += count * base + (count * (count - 1) // 2) * step
+            base, step = increments(a, c, i, start, n_samples, n_intervals, sample_rate)
+            count = end - start
+            phase += count * base + ((count * (count - 1)) >> 1) * step
             phase = (phase + GRID_ROUND) & GRID_MASK
             out[b, i + 1] = phase
+            start = end
 
 
 @njit

@@ -312,20 +312,13 @@ def load_register(typingctx, array, index):
     return vector(array, index), codegen
 
 
-def _bit_reversed(count: int) -> list[int]:
-    order = [0]
-    while len(order) < count:
-        order = [2 * i for i in order] + [2 * i + 1 for i in order]
-    return order
-
-
 @intrinsic
 def sum_rows(typingctx, array, index):
     """One register: lane r is the sum of row r of the WIDTH x WIDTH block that starts at array[index].
 
     A butterfly: each step interleaves pairs of vectors and adds, halving their number, 3 instructions a pair instead of
-    the 8 that a sum across the lanes of every row costs. The first step is interleaved by loads of half rows, which
-    leaves only half of the shuffles. The order of additions is fixed.
+    the 8 that a sum across the lanes of every row costs. Only one port can shuffle, so few of them do: the first step
+    is interleaved by loads of half rows, the others by a blend and one shuffle. The order of additions is fixed.
     """
     width = width_of(array.dtype)
     vector = Vector(array.dtype, width)
@@ -340,22 +333,23 @@ def sum_rows(typingctx, array, index):
             address, align = _pointer(context, builder, signature.args[0], args[0], at, half_kind)
             return builder.load(address, align=align)
 
-        order = _bit_reversed(width)  # the butterfly hands the sums out in bit-reversed order
-        join = ir.Constant(mask, list(range(width)))
+        def interleave(a, b, lanes):
+            return builder.shuffle_vector(a, b, ir.Constant(mask, lanes))
+
+        half = width // 2
+        join = list(range(width))
         rows = [
-            builder.fadd(*(builder.shuffle_vector(half_row(r, which), half_row(s, which), join) for which in (0, 1)))
-            for r, s in zip(order[: width // 2], order[width // 2 :], strict=True)
+            builder.fadd(*(interleave(half_row(r, which), half_row(r + half, which), join) for which in (0, 1)))
+            for r in range(half)
         ]
-        half = width // 4
-        while half:
-            count = len(rows) // 2
-            low = ir.Constant(mask, [lane for lane in range(2 * width) if not lane & half])
-            high = ir.Constant(mask, [lane for lane in range(2 * width) if lane & half])
-            rows = [
-                builder.fadd(*(builder.shuffle_vector(rows[i], rows[i + count], m) for m in (low, high)))
-                for i in range(count)
-            ]
+        while half > 1:
             half //= 2
+            blend = [lane + width if lane & half else lane for lane in range(width)]
+            shuffle = [lane ^ half for lane in blend]
+            rows = [
+                builder.fadd(interleave(a, b, blend), interleave(a, b, shuffle))
+                for a, b in zip(rows[:half], rows[half:], strict=True)
+            ]
         return rows[0]
 
     return vector(array, index), codegen

@@ -12,7 +12,7 @@ either. Threads take the next chunk when they are done with one, which evens out
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -34,21 +34,29 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def run(work: Callable[[int], object], n_chunks: int, n_threads: int) -> None:
     """Call `work(chunk)` for every chunk in range(n_chunks), on up to `n_threads` threads, the caller among them."""
-    if n_threads <= 1 or n_chunks <= 1:
-        for chunk in range(n_chunks):
-            work(chunk)
-        return
-    chunks = iter(range(n_chunks))  # next() on it is one step under the GIL: no chunk is taken twice
 
-    def take_chunks() -> None:
+    def take(chunks: Iterable[int]) -> None:
         for chunk in chunks:
             work(chunk)
 
+    share(take, n_chunks, n_threads)
+
+
+def share(work: Callable[[Iterable[int]], object], n_chunks: int, n_threads: int) -> None:
+    """Call `work(chunks)` once on each thread; together the threads are handed every chunk once.
+
+    For work that prepares something, such as buffers, once a thread and not once a chunk.
+    """
+    chunks = iter(range(n_chunks))  # next() on it is one step under the GIL: no chunk is taken twice
+    n_threads = min(n_threads, n_chunks)
+    if n_threads <= 1:
+        work(chunks)
+        return
     parallel = None if _forked else _openmp()
     if parallel is None:
-        _run_on_pool(take_chunks, min(n_threads, n_chunks))
+        _run_on_pool(lambda: work(chunks), n_threads)
     else:
-        _run_on_team(parallel, take_chunks, min(n_threads, n_chunks))
+        _run_on_team(parallel, lambda: work(chunks), n_threads)
 
 
 @lru_cache
@@ -66,13 +74,13 @@ def _openmp() -> Any:
     return parallel
 
 
-def _run_on_team(parallel: Any, take_chunks: Callable[[], None], n_threads: int) -> None:
-    """Call `take_chunks` on a team of OpenMP threads, the caller its master."""
+def _run_on_team(parallel: Any, work: Callable[[], object], n_threads: int) -> None:
+    """Call `work` on a team of OpenMP threads, the caller its master."""
     errors: list[BaseException] = []
 
     def body(_) -> None:
         try:
-            take_chunks()
+            work()
         except BaseException as error:  # must not leave through OpenMP
             errors.append(error)
 
@@ -81,15 +89,15 @@ def _run_on_team(parallel: Any, take_chunks: Callable[[], None], n_threads: int)
         raise errors[0]
 
 
-def _run_on_pool(take_chunks: Callable[[], None], n_threads: int) -> None:
-    """Call `take_chunks` on Python threads and on the caller."""
+def _run_on_pool(work: Callable[[], object], n_threads: int) -> None:
+    """Call `work` on Python threads and on the caller."""
     global _pool
     pool = _pool
     if pool is None:
         pool = _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="fastddsp")
-    helpers = [pool.submit(take_chunks) for _ in range(n_threads - 1)]
+    helpers = [pool.submit(work) for _ in range(n_threads - 1)]
     try:
-        take_chunks()
+        work()
     finally:
         for helper in helpers:
             if not helper.cancel():  # not started yet: the caller has done its share already
