@@ -13,6 +13,7 @@ import torch
 
 from fastddsp.autograd.filters import frequency_filter
 from fastddsp.autograd.harmonic_bank import harmonic_bank
+from fastddsp.autograd.partials import sinusoidal_bank
 from fastddsp.benchmarks import rivals
 
 
@@ -113,6 +114,68 @@ class Harmonic:
 
 
 @dataclass(frozen=True)
+class Partials:
+    """Partials with frequencies of their own, forward and backward, gradients of frequencies and amplitudes.
+
+    Multiply-adds a partial-sample: forward a sine (8) and a product for each of two frames; backward sine and cosine
+    (13) and two products for each.
+    """
+
+    batch: int = 4
+    n_partials: int = 100
+    n_frames: int = 1000
+    hop_size: int = 64
+    sample_rate: int = 16000
+
+    def small(self) -> "Partials":
+        """See Case."""
+        return replace(self, batch=1, n_frames=max(2, self.n_frames // 10))
+
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Frequencies in Hz and amplitudes [B, F, K], cotangent [B, N]."""
+        generator = torch.Generator().manual_seed(0)
+        shape = self.batch, self.n_frames, self.n_partials
+        frequencies = 50 + 7000 * torch.rand(self.batch, 1, self.n_partials, generator=generator)
+        frequencies = frequencies * (0.99 + 0.02 * torch.rand(shape, generator=generator))
+        amplitudes = torch.rand(shape, generator=generator) / self.n_partials
+        return frequencies, amplitudes, torch.randn(self.batch, self.n_frames * self.hop_size, generator=generator)
+
+    def rivals(self) -> dict[str, Callable[[], tuple]]:
+        """See Case."""
+        frequencies, amplitudes, cotangent = self.inputs()
+
+        def run(synthesize) -> tuple:
+            f, a = frequencies.clone().requires_grad_(), amplitudes.clone().requires_grad_()
+            audio = synthesize(f, a, cotangent.shape[1], self.sample_rate)
+            audio.backward(cotangent)
+            return audio.detach(), f.grad, a.grad
+
+        return {
+            "fastddsp": partial(run, partial(sinusoidal_bank, amp_resample_method="linear")),
+            "torch": partial(run, rivals.torch_partials),
+        }
+
+    def check(self) -> float:
+        """Largest error of the audio against plain torch in float64, on a few frames."""
+        short = replace(self, batch=1, n_frames=8)
+        frequencies, amplitudes, cotangent = short.inputs()
+        audio = next(iter(short.rivals().values()))()[0]
+        truth = rivals.torch_partials(frequencies.double(), amplitudes.double(), cotangent.shape[1], self.sample_rate)
+        error = float((audio - truth).abs().max())
+        if error > 2e-6:
+            raise AssertionError(f"wrong answer: error {error:.1e} against float64")
+        return error
+
+    def multiply_adds(self) -> int:
+        """See the class."""
+        return (2 + 8 + 4 + 13) * self.batch * self.n_frames * self.hop_size * self.n_partials
+
+    def data_bytes(self) -> int:
+        """See Case."""
+        return 4 * self.batch * self.n_frames * (4 * self.n_partials + 2 * self.hop_size)
+
+
+@dataclass(frozen=True)
 class FrequencyFilter:
     """Frequency-sampled filter, forward and backward, gradients of audio and magnitudes.
 
@@ -187,6 +250,7 @@ CASES: dict[str, Case] = {
     "harmonic 21 Hz, 48 kHz, hop 192, K=1000": Harmonic(1, 1000, 21, 250, 192, 48000),
     "harmonic 21 Hz, 48 kHz, hop 960, K=1000": Harmonic(1, 1000, 21, 50, 960, 48000),
     "frequency filter, 65 bands, B=4": FrequencyFilter(),
+    "100 partials of their own, B=4": Partials(),
 }
 
 

@@ -32,6 +32,13 @@ def ddsp_pytorch_harmonic(f0_hz, amplitudes, n_samples, sample_rate):
     return (torch.sin(phase * harmonics) * upsample_linear(amplitudes, n_samples)).sum(-1)
 
 
+def torch_partials(frequencies_hz, amplitudes, n_samples, sample_rate):
+    """Plain torch: envelopes, a Nyquist mask and a phase sum for every partial."""
+    frequencies = upsample_linear(frequencies_hz, n_samples)
+    envelopes = upsample_linear(amplitudes, n_samples) * (frequencies < sample_rate / 2)
+    return (envelopes * torch.sin(torch.cumsum(2 * math.pi * frequencies / sample_rate, 1))).sum(-1)
+
+
 def zero_phase_response(magnitudes: torch.Tensor) -> torch.Tensor:
     """[B, F, bands] -> windowed impulse responses [B, F, 2 (bands - 1)], centred."""
     response = torch.fft.irfft(torch.complex(magnitudes, torch.zeros_like(magnitudes)))
