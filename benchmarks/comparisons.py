@@ -51,7 +51,7 @@ class Harmonic:
     n_frames: int = 1000
     hop_size: int = 64
     sample_rate: int = 16000
-    forward_only: bool = False
+    part: str = "both"  # or "forward", "backward"
 
     def small(self) -> "Harmonic":
         """See Case."""
@@ -70,19 +70,29 @@ class Harmonic:
         f0_hz, amplitudes, cotangent = self.inputs()
         n_samples = cotangent.shape[1]
 
-        def run(synthesize) -> tuple:
-            if self.forward_only:
-                with torch.no_grad():
-                    return (synthesize(f0_hz, amplitudes, n_samples, self.sample_rate),)
-            f0, a = f0_hz.clone().requires_grad_(), amplitudes.clone().requires_grad_()
-            audio = synthesize(f0, a, n_samples, self.sample_rate)
+        def leaves() -> tuple[torch.Tensor, torch.Tensor]:
+            return f0_hz.clone().requires_grad_(), amplitudes.clone().requires_grad_()
+
+        def call(synthesize) -> Callable[[], tuple]:
+            synthesize = partial(synthesize, n_samples=n_samples, sample_rate=self.sample_rate)
+            if self.part == "forward":
+                return torch.no_grad()(lambda: (synthesize(f0_hz, amplitudes),))
+            if self.part == "backward":
+                controls = leaves()
+                audio = synthesize(*controls)
+                return lambda: torch.autograd.grad(audio, controls, cotangent, retain_graph=True)
+            return partial(both, synthesize)
+
+        def both(synthesize) -> tuple:
+            f0, a = leaves()
+            audio = synthesize(f0, a)
             audio.backward(cotangent)
             return audio.detach(), f0.grad, a.grad
 
         return {
-            "fastddsp": partial(run, partial(harmonic_bank, amp_resample_method="linear")),
-            "torch, magenta's way": partial(run, rivals.magenta_harmonic),
-            "torch, ddsp_pytorch's way": partial(run, rivals.ddsp_pytorch_harmonic),
+            "fastddsp": call(partial(harmonic_bank, amp_resample_method="linear")),
+            "torch, magenta's way": call(rivals.magenta_harmonic),
+            "torch, ddsp_pytorch's way": call(rivals.ddsp_pytorch_harmonic),
         }
 
     def check(self) -> float:
@@ -105,7 +115,8 @@ class Harmonic:
     def multiply_adds(self) -> int:
         """See the class."""
         audible = min(self.n_harmonics, int(self.sample_rate / 2 / self.f0_hz))
-        return (3 if self.forward_only else 9) * self.batch * self.n_frames * self.hop_size * audible
+        per_sample = {"forward": 3, "backward": 6, "both": 9}[self.part]
+        return per_sample * self.batch * self.n_frames * self.hop_size * audible
 
     def data_bytes(self) -> int:
         """Inputs, outputs and gradients."""
@@ -244,7 +255,8 @@ class FrequencyFilter:
 
 CASES: dict[str, Case] = {
     "harmonic 70 Hz, B=4 K=100": Harmonic(4, 100, 70),
-    "harmonic 70 Hz, B=4 K=100, forward": Harmonic(4, 100, 70, forward_only=True),
+    "harmonic 70 Hz, B=4 K=100, forward": Harmonic(4, 100, 70, part="forward"),
+    "harmonic 70 Hz, B=4 K=100, backward": Harmonic(4, 100, 70, part="backward"),
     "harmonic 17 Hz, B=1 K=400": Harmonic(1, 400, 17),
     "harmonic 440 Hz, B=4 K=100": Harmonic(4, 100, 440),
     "harmonic 21 Hz, 48 kHz, hop 192, K=1000": Harmonic(1, 1000, 21, 250, 192, 48000),
