@@ -14,9 +14,9 @@ from fastddsp.benchmarks.comparisons import CASES
 
 
 @pytest.mark.parametrize("name", CASES)
-def bench_case(name, benchmark, multiply_add_peak):
+def bench_case(name, benchmark):
     case = CASES[name]
     benchmark.extra_info["error"] = case.check()
-    benchmark.extra_info.update(measure.compare(name, case, multiply_add_peak))
+    benchmark.extra_info.update(measure.compare(name, case))
     ours = next(iter(case.rivals().values()))
     benchmark.pedantic(ours, rounds=15, warmup_rounds=2)

@@ -36,6 +36,20 @@ class Case(Protocol):
         """Bytes of its inputs, outputs and gradients."""
 
 
+class Backward:
+    """A backward pass that can be called again and again; its forward pass runs once, before the first call."""
+
+    def __init__(self, forward: Callable[..., torch.Tensor], leaves: tuple, cotangent: torch.Tensor):
+        self.forward, self.leaves, self.cotangent = forward, leaves, cotangent
+        self.output: torch.Tensor | None = None
+
+    def __call__(self) -> tuple:
+        """Gradients of the leaves."""
+        if self.output is None:
+            self.output = self.forward(*self.leaves)
+        return torch.autograd.grad(self.output, self.leaves, self.cotangent, retain_graph=True)
+
+
 @dataclass(frozen=True)
 class Harmonic:
     """Harmonic synthesis, forward and backward, gradients of f0 and of all amplitudes.
@@ -78,9 +92,7 @@ class Harmonic:
             if self.part == "forward":
                 return torch.no_grad()(lambda: (synthesize(f0_hz, amplitudes),))
             if self.part == "backward":
-                controls = leaves()
-                audio = synthesize(*controls)
-                return lambda: torch.autograd.grad(audio, controls, cotangent, retain_graph=True)
+                return Backward(synthesize, leaves(), cotangent)
             return partial(both, synthesize)
 
         def both(synthesize) -> tuple:

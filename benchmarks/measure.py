@@ -1,7 +1,8 @@
 """How figures are made: rivals in turn on the same inputs, memory in fresh processes, and what the machine can do.
 
 Times are medians of rounds in which every rival runs once, so that a machine whose speed drifts drifts for all of them;
-what is reported is ratios. The limit of a kernel is the multiply-adds that it needs over the peak measured here.
+what is reported is ratios. The limit of a kernel is the multiply-adds that it needs over those of a large matrix
+product.
 """
 
 import importlib
@@ -12,12 +13,13 @@ import resource
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
+
+PEAK_SIZE = 1536
 
 
 def interleaved(rivals: dict[str, Callable[[], object]], rounds: int, repeats: dict[str, int] | None = None) -> dict:
@@ -34,16 +36,21 @@ def interleaved(rivals: dict[str, Callable[[], object]], rounds: int, repeats: d
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def compare(name: str, case, multiply_add_peak: float, rounds: int = 5) -> dict:
-    """Times of a case's rivals, how many times slower they are than ours, our share of the peak, and peak memory."""
+def compare(name: str, case, rounds: int = 5) -> dict:
+    """Times of a case's rivals, how many times slower they are than ours, our share of the peak, and peak memory.
+
+    The peak takes its turns with the rivals, since a shared machine's speed drifts.
+    """
     rivals = case.rivals()
     ours = next(iter(rivals))
-    seconds = interleaved(rivals, rounds, {ours: 5})
+    seconds = interleaved({**rivals, "peak": matrix_product()}, rounds, {ours: 5, "peak": 5})
+    peak = PEAK_SIZE**3 / seconds.pop("peak")
     return {
         "seconds": seconds,
         "times_slower": {rival: seconds[rival] / seconds[ours] for rival in rivals if rival != ours},
         "multiply_adds": case.multiply_adds(),
-        "share_of_peak": case.multiply_adds() / seconds[ours] / multiply_add_peak,
+        "multiply_adds_per_second_at_peak": peak,
+        "share_of_peak": case.multiply_adds() / seconds[ours] / peak,
         "data_bytes": case.data_bytes(),
         "peak_bytes": {rival: peak_memory(name, rival) for rival in rivals},
     }
@@ -66,22 +73,15 @@ def _current_memory() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def multiply_add_peak(n_threads: int) -> float:
-    """Multiply-adds a second that `n_threads` threads reach together on independent chains in float32 registers."""
-    from fastddsp.benchmarks.peak import CHAINS, chains
+def matrix_product() -> Callable[[], object]:
+    """A float32 matrix product of PEAK_SIZE^3 multiply-adds by torch's library: what this machine can do at its best."""
+    a, b = torch.ones(PEAK_SIZE, PEAK_SIZE), torch.ones(PEAK_SIZE, PEAK_SIZE)
+    return lambda: torch.mm(a, b)
 
-    lanes = chains(1)
 
-    def run() -> float:
-        workers = [threading.Thread(target=chains, args=(400_000,)) for _ in range(n_threads)]
-        start = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        return n_threads * 400_000 * CHAINS * lanes / (time.perf_counter() - start)
-
-    return max(run() for _ in range(7))
+def multiply_add_peak() -> float:
+    """Multiply-adds a second of a large float32 matrix product, on all of torch's threads."""
+    return PEAK_SIZE**3 / interleaved({"peak": matrix_product()}, 9)["peak"]
 
 
 def copy_bandwidth() -> float:
@@ -114,7 +114,7 @@ def machine() -> dict:
         "torch_threads": torch.get_num_threads(),
         "numba": numba.__version__,
         "register_bytes": REGISTER_BYTES,
-        "multiply_adds_per_second": multiply_add_peak(torch.get_num_threads()),
+        "multiply_adds_per_second": multiply_add_peak(),
         "copy_bytes_per_second": copy_bandwidth(),
     }
 

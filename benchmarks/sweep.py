@@ -27,20 +27,20 @@ def bench(out: str = "bench_output", quick: bool = False) -> None:
     figures = {"machine": machine, "cases": {}, "sweep": {}}
     names = list(comparisons.CASES)[:1] if quick else comparisons.CASES
     for name in names:
-        figures["cases"][name] = _measure(name, machine)
+        figures["cases"][name] = _measure(name)
         measure.save(str(folder / "bench.json"), figures)
     if not quick:
-        figures["sweep"] = {str(k): _measure(comparisons.sweep_name(k), machine, 3) for k in HARMONICS}
+        figures["sweep"] = {str(k): _measure(comparisons.sweep_name(k), 3) for k in HARMONICS}
         measure.save(str(folder / "bench.json"), figures)
         _plot(figures["sweep"], folder / "sweep.png")
     print(f"Figures: {folder / 'bench.json'}")
 
 
-def _measure(name: str, machine: dict, rounds: int = 5) -> dict:
+def _measure(name: str, rounds: int = 5) -> dict:
     """One case, checked first and then measured and printed."""
     case = comparisons.case(name)
     error = case.check()
-    result = {"error": error, **measure.compare(name, case, machine["multiply_adds_per_second"], rounds)}
+    result = {"error": error, **measure.compare(name, case, rounds)}
     slower = ", ".join(f"{ratio:.0f} x {rival}" for rival, ratio in result["times_slower"].items())
     ours = next(iter(result["seconds"]))
     print(
