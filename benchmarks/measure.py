@@ -74,7 +74,7 @@ def _current_memory() -> int:
 
 
 def matrix_product() -> Callable[[], object]:
-    """A float32 matrix product of PEAK_SIZE^3 multiply-adds by torch's library: what this machine can do at its best."""
+    """A float32 matrix product of PEAK_SIZE^3 multiply-adds: what this machine can do at its best."""
     a, b = torch.ones(PEAK_SIZE, PEAK_SIZE), torch.ones(PEAK_SIZE, PEAK_SIZE)
     return lambda: torch.mm(a, b)
 
