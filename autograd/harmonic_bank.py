@@ -62,12 +62,13 @@ def _bank_backward_cpu(g_audio, g_final, f0_hz, amplitudes, initial_phase, *sett
     if g_audio.numel() == 0:
         return d_f0, d_amplitudes, d_initial
     bank = _bank(amplitudes.shape[2], f0_hz, initial_phase, *settings)
-    g = g_audio.contiguous().numpy()
-    if need_amplitudes:
+    g, a, final = (x.contiguous().numpy() for x in (g_audio, amplitudes, g_final))
+    if need_amplitudes and need_phase:
+        bank.gradients(g, a, final, d_amplitudes.numpy(), d_f0.numpy(), d_initial.numpy())
+    elif need_amplitudes:
         bank.analyse(g, d_amplitudes.numpy())
-    if need_phase:
-        final = g_final.contiguous().numpy()
-        bank.phase_gradient(g, amplitudes.contiguous().numpy(), final, d_f0.numpy(), d_initial.numpy())
+    elif need_phase:
+        bank.phase_gradient(g, a, final, d_f0.numpy(), d_initial.numpy())
     return d_f0, d_amplitudes, d_initial
 
 

@@ -24,6 +24,10 @@ Buffers of harmonics and rows are indexed by the harmonic, from 0, which is nobo
 arrays that the row loops own (see simd.pointer).
 """
 
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
 from numba import from_dtype, njit
 
@@ -330,6 +334,24 @@ def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out
             filled[done] = 0
 
 
+class _Task(NamedTuple):
+    """A row loop on all its rows: fixed arguments, sizes of its buffers, arrays it fills."""
+
+    kernel: Callable
+    fixed: tuple
+    buffers: tuple[int, ...]
+    results: tuple
+    n_rows: int
+    n_harmonics: int
+
+    def chunks(self, timeline) -> Iterator[tuple[int, int]]:
+        """First and last row of every chunk."""
+        work = self.fixed[0].shape[0] * timeline[0] * self.n_harmonics
+        n_chunks = min(max(1, work // WORK_PER_CHUNK), max(1, self.n_rows // ROWS_PER_CHUNK))
+        borders = [self.n_rows * chunk // n_chunks for chunk in range(n_chunks + 1)]
+        return pairwise(borders)
+
+
 class Bank:
     """The three operations for one set of controls: what they share is prepared once.
 
@@ -368,15 +390,13 @@ class Bank:
 
     def render(self, amplitudes, out) -> None:
         """out [batch, samples] = the bank's audio for amplitudes [batch, frames, harmonics]."""
-        harmonics = self._harmonics(amplitudes.shape[2])
         self._run(
-            _bank_rows, self._n_intervals, amplitudes.shape[2], self.quarter_turns, amplitudes, (harmonics,) * 2, out
+            self._task(_bank_rows, self._n_intervals, amplitudes.shape[2], 0, amplitudes, self._staged(amplitudes), out)
         )
 
     def analyse(self, g, out) -> None:
         """out [batch, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""
-        rows = self._harmonics(out.shape[2]) * len(self.weights) * width_of(from_dtype(self.f0.dtype))
-        self._run(_analysis_rows, *out.shape[1:], self.quarter_turns, g, (rows,), out)
+        self._run(self._analysis(g, out))
 
     def phase_gradient(self, g, amplitudes, final_cotangent, d_f0, d_initial) -> None:
         """d_f0 [batch, frames], d_initial [batch] = the adjoint of `render` in f0 and the initial phase.
@@ -384,38 +404,63 @@ class Bank:
         final_cotangent [batch]: cotangent of the final phase, in radians.
         """
         moments = np.empty((g.shape[0], self._n_intervals, 3))
-        harmonics = self._harmonics(amplitudes.shape[2])
-        self._run(
-            _moment_rows, self._n_intervals, amplitudes.shape[2], self.quarter_turns + 1,
-            amplitudes, (harmonics,) * 2, g, moments,
-        )  # fmt: skip
+        self._run(self._moments(g, amplitudes, moments))
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
+
+    def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
+        """`analyse` and `phase_gradient`, their chunks shared out together: threads meet once, not twice."""
+        moments = np.empty((g.shape[0], self._n_intervals, 3))
+        self._run(self._analysis(g, d_amplitudes), self._moments(g, amplitudes, moments))
+        phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
+
+    def _analysis(self, g, out) -> "_Task":
+        rows = self._harmonics(out.shape[2]) * len(self.weights) * width_of(from_dtype(self.f0.dtype))
+        return self._task(_analysis_rows, *out.shape[1:], 0, g, (rows,), out)
+
+    def _moments(self, g, amplitudes, moments) -> "_Task":
+        n_harmonics = amplitudes.shape[2]
+        return self._task(
+            _moment_rows, self._n_intervals, n_harmonics, 1, amplitudes, self._staged(amplitudes), g, moments
+        )
 
     @property
     def _n_intervals(self) -> int:
         return self.timeline[1]
+
+    def _staged(self, amplitudes) -> tuple[int, int]:
+        """Elements of the buffers for two frames of amplitudes."""
+        return (self._harmonics(amplitudes.shape[2]),) * 2
 
     @staticmethod
     def _harmonics(n_harmonics: int) -> int:
         """Elements of a buffer of harmonics."""
         return BLOCK * (n_harmonics // BLOCK + 2)
 
-    def _run(self, kernel, rows_per_item, n_harmonics, quarter_turns, signal, buffers, *results) -> None:
-        """Call `kernel` for all rows of the batch, in chunks of about WORK_PER_CHUNK harmonic-samples."""
-        n_rows = self.f0.shape[0] * rows_per_item
-        work = self.f0.shape[0] * self.timeline[0] * n_harmonics
-        n_chunks = min(max(1, work // WORK_PER_CHUNK), max(1, n_rows // ROWS_PER_CHUNK))
-        borders = [n_rows * chunk // n_chunks for chunk in range(n_chunks + 1)]
-        fixed = (self.f0, self.phases, signal, self.weights, self.envelope, self.timeline, self._psi(quarter_turns))
+    def _task(self, kernel, rows_per_item, n_harmonics, turns, signal, buffers, *results) -> "_Task":
+        """`kernel` on all rows of the batch, psi turned by `turns` quarters; buffers: sizes of its scratch."""
+        psi = self._psi(self.quarter_turns + turns)
+        fixed = (self.f0, self.phases, signal, self.weights, self.envelope, self.timeline, psi)
+        return _Task(kernel, fixed, buffers, results, self.f0.shape[0] * rows_per_item, n_harmonics)
+
+    def _run(self, *tasks: "_Task") -> None:
+        """Run tasks in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads."""
+        chunks = [(task, *borders) for task in tasks for borders in task.chunks(self.timeline)]
         real, integer = self.f0.dtype, np.dtype(f"int{8 * self.f0.itemsize}")
 
-        def work(chunks) -> None:
-            tile = np.empty(self.lanes, integer)
-            scratch = (tile, *(np.empty(size, real) for size in (self.lanes, self.lanes, *buffers)))
-            for chunk in chunks:
-                kernel(*fixed, scratch, *results, borders[chunk], borders[chunk + 1])
+        def scratch(task) -> tuple:
+            return np.empty(self.lanes, integer), *(
+                np.empty(size, real) for size in (self.lanes, self.lanes, *task.buffers)
+            )
 
-        threads.share(work, n_chunks, self.n_threads)
+        def work(taken) -> None:
+            mine: dict[int, tuple] = {}
+            for i in taken:
+                task, first, last = chunks[i]
+                if id(task) not in mine:
+                    mine[id(task)] = scratch(task)
+                task.kernel(*task.fixed, mine[id(task)], *task.results, first, last)
+
+        threads.share(work, len(chunks), self.n_threads)
 
     def _psi(self, quarter_turns: int) -> tuple[int, float, float]:
         """psi as a signed fixed-point phase, and its sine and cosine."""

@@ -287,6 +287,11 @@ class NufftBank(Bank):
             return super().analyse(g, out)
         self._for_chunks(lambda b, first, last: self._analyse_frames(g, held[b], b, first, last, out), out.shape[1])
 
+    def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
+        """`analyse` and `phase_gradient`: see Bank."""
+        self.analyse(g, d_amplitudes)
+        self.phase_gradient(g, amplitudes, final_cotangent, d_f0, d_initial)
+
     def phase_gradient(self, g, amplitudes, final_cotangent, d_f0, d_initial) -> None:
         """As Bank.phase_gradient."""
         held = self._held(amplitudes.shape[2])
