@@ -83,8 +83,8 @@ def write(readme: Path, table: str) -> None:
     readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
 
 
-def main() -> None:
-    """Read the results and write the tables."""
+def tables() -> str:
+    """The committed results as Markdown."""
     machine, results = benchmarks()
     demo = json.loads((ROOT / "benchmarks/results/demo.json").read_text())
     lines = [
@@ -98,7 +98,12 @@ def main() -> None:
         "and `python -m fastddsp.benchmarks.report`; medians of rounds in which all rivals take turns. The "
         "share counts what direct summation needs, also where the non-uniform FFT runs (K=1000).",
     ]
-    write(ROOT / "README.md", "\n".join(lines))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the tables into the README."""
+    write(ROOT / "README.md", tables())
 
 
 if __name__ == "__main__":

@@ -76,13 +76,15 @@ def _demo(argv: list[str]) -> None:
 def _bench(argv: list[str]) -> None:
     from fastddsp.benchmarks.sweep import bench
 
-    bench(**_parser("bench", bench, {}, set()).parse_args(argv).as_dict())
+    arguments = {"--quick": {"action": "store_true", "help": "the first case only, and no sweep over harmonics"}}
+    bench(**_parser("bench", bench, arguments, set()).parse_args(argv).as_dict())
 
 
 def _warmup(argv: list[str]) -> None:
     from fastddsp.warmup import warmup
 
-    warmup(**_parser("warmup", warmup, {}, set()).parse_args(argv).as_dict())
+    arguments = {"--float32_only": {"action": "store_true", "help": "leave the float64 kernels out"}}
+    warmup(**_parser("warmup", warmup, arguments, set()).parse_args(argv).as_dict())
 
 
 COMMANDS = {

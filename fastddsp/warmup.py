@@ -3,16 +3,16 @@
 import time
 
 
-def warmup(float64: bool = True) -> None:
+def warmup(float32_only: bool = False) -> None:
     """Compile every kernel now, not at its first call.
 
     Args:
-        float64: also the float64 kernels, which only tests and careful users need.
+        float32_only: leave out the float64 kernels, which only tests and careful users need.
     """
     import torch
 
     start = time.perf_counter()
-    for dtype in (torch.float32, torch.float64) if float64 else (torch.float32,):
+    for dtype in (torch.float32,) if float32_only else (torch.float32, torch.float64):
         for name, call in _calls(dtype).items():
             begin = time.perf_counter()
             call().sum().backward()
