@@ -342,12 +342,11 @@ class _Task(NamedTuple):
     buffers: tuple[int, ...]
     results: tuple
     n_rows: int
-    n_harmonics: int
+    work: int  # harmonic-samples
 
-    def chunks(self, timeline) -> Iterator[tuple[int, int]]:
+    def chunks(self) -> Iterator[tuple[int, int]]:
         """First and last row of every chunk."""
-        work = self.fixed[0].shape[0] * timeline[0] * self.n_harmonics
-        n_chunks = min(max(1, work // WORK_PER_CHUNK), max(1, self.n_rows // ROWS_PER_CHUNK))
+        n_chunks = min(max(1, self.work // WORK_PER_CHUNK), max(1, self.n_rows // ROWS_PER_CHUNK))
         borders = [self.n_rows * chunk // n_chunks for chunk in range(n_chunks + 1)]
         return pairwise(borders)
 
@@ -440,11 +439,16 @@ class Bank:
         """`kernel` on all rows of the batch, psi turned by `turns` quarters; buffers: sizes of its scratch."""
         psi = self._psi(self.quarter_turns + turns)
         fixed = (self.f0, self.phases, signal, self.weights, self.envelope, self.timeline, psi)
-        return _Task(kernel, fixed, buffers, results, self.f0.shape[0] * rows_per_item, n_harmonics)
+        batch = self.f0.shape[0]
+        return _Task(kernel, fixed, buffers, results, batch * rows_per_item, batch * self.timeline[0] * n_harmonics)
 
     def _run(self, *tasks: "_Task") -> None:
-        """Run tasks in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads."""
-        chunks = [(task, *borders) for task in tasks for borders in task.chunks(self.timeline)]
+        """Run tasks in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads.
+
+        Less than a chunk in all is done by the caller: calling a team costs 50 us, which two threads win back there.
+        """
+        chunks = [(task, *borders) for task in tasks for borders in task.chunks()]
+        n_threads = self.n_threads if sum(task.work for task in tasks) >= WORK_PER_CHUNK else 1
         real, integer = self.f0.dtype, np.dtype(f"int{8 * self.f0.itemsize}")
 
         def scratch(task) -> tuple:
@@ -460,7 +464,7 @@ class Bank:
                     mine[id(task)] = scratch(task)
                 task.kernel(*task.fixed, mine[id(task)], *task.results, first, last)
 
-        threads.share(work, len(chunks), self.n_threads)
+        threads.share(work, len(chunks), n_threads)
 
     def _psi(self, quarter_turns: int) -> tuple[int, float, float]:
         """psi as a signed fixed-point phase, and its sine and cosine."""
