@@ -20,14 +20,8 @@ from typing import Any
 
 import torch
 
-from fastddsp.autograd import checks, dispatch
-
-METHODS = ("nearest", "linear", "window", "cubic")
-
-_SETTINGS = (
-    "SymInt n_samples, SymInt first_frame, SymInt n_intervals, float sample_rate, float nyquist, str method, "
-    "int quarter_turns"
-)
+from fastddsp.autograd import banks, checks, dispatch
+from fastddsp.autograd.banks import METHODS, SETTINGS
 
 
 def _bank(
@@ -96,20 +90,20 @@ def _analysis_fake(g, f0_hz, initial_phase, n_harmonics, *settings):
 
 _bank_op = dispatch.register(
     "harmonic_bank",
-    f"(Tensor f0_hz, Tensor amplitudes, Tensor initial_phase, {_SETTINGS}) -> (Tensor, Tensor)",
+    f"(Tensor f0_hz, Tensor amplitudes, Tensor initial_phase, {SETTINGS}) -> (Tensor, Tensor)",
     cpu=_bank_cpu,
     fake=_bank_fake,
 )
 _bank_backward_op = dispatch.register(
     "harmonic_bank_backward",
-    f"(Tensor g_audio, Tensor g_final, Tensor f0_hz, Tensor amplitudes, Tensor initial_phase, {_SETTINGS}, "
+    f"(Tensor g_audio, Tensor g_final, Tensor f0_hz, Tensor amplitudes, Tensor initial_phase, {SETTINGS}, "
     "bool need_phase, bool need_amplitudes) -> (Tensor, Tensor, Tensor)",
     cpu=_bank_backward_cpu,
     fake=_bank_backward_fake,
 )
 _analysis_op = dispatch.register(
     "harmonic_analysis",
-    f"(Tensor g, Tensor f0_hz, Tensor initial_phase, SymInt n_harmonics, {_SETTINGS}) -> Tensor",
+    f"(Tensor g, Tensor f0_hz, Tensor initial_phase, SymInt n_harmonics, {SETTINGS}) -> Tensor",
     cpu=_analysis_cpu,
     fake=_analysis_fake,
 )
@@ -138,17 +132,7 @@ class HarmonicBank(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g_audio, g_final):
-        need_f0, need_amplitudes, need_initial = ctx.needs_input_grad[:3]
-        needs = need_f0 or need_initial, need_amplitudes
-        # The op alone where no second derivative is asked for: a tenth of a small call.
-        run = HarmonicBankBackward.apply if torch.is_grad_enabled() else _bank_backward_op
-        d_f0, d_amplitudes, d_initial = run(g_audio, g_final, *ctx.saved_tensors, *ctx.settings, *needs)
-        return (
-            d_f0 if need_f0 else None,
-            d_amplitudes if need_amplitudes else None,
-            d_initial if need_initial else None,
-            *[None] * len(ctx.settings),
-        )
+        return banks.backward(ctx, g_audio, g_final, HarmonicBankBackward, _bank_backward_op)
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -194,8 +178,9 @@ class HarmonicBankBackward(torch.autograd.Function):
             d_g = bank(q, v_amplitudes)
             d_theta = g * bank(q + 1, k * v_amplitudes)
         if need_phase:
-            v = _phase_tangent(v_f0, v_initial, *same).to(g.dtype)
-            d_g_final = _final_tangent(v_f0, v_initial, *same)
+            v = _phase_tangent(v_f0, v_initial, *same)
+            d_g_final = v[:, -1] if g.shape[1] else v_initial
+            v = v.to(g.dtype)
             d_g = d_g + v * bank(q + 1, k * amplitudes)
             d_amplitudes = k * HarmonicAnalysis.apply(g * v, f0_hz, initial_phase, len(k), *same, q + 1)
             d_theta = d_theta + g * v * bank(q + 2, k * k * amplitudes)
@@ -265,10 +250,6 @@ def _phase_tangent(v_f0, v_initial, n_samples, first_frame, n_intervals, sample_
     v = v_f0.double()
     frequency = v[:, earlier] * (1 - rising) + v[:, later] * rising
     return frequency.cumsum(1) * (2 * math.pi / sample_rate) + v_initial[:, None]
-
-
-def _final_tangent(v_f0, v_initial, *settings):
-    return _phase_tangent(v_f0, v_initial, *settings)[:, -1] if settings[0] else v_initial
 
 
 def _phase_adjoint(d_theta, f0_hz, n_samples, first_frame, n_intervals, sample_rate, *_):

@@ -26,14 +26,8 @@ from typing import Any
 
 import torch
 
-from fastddsp.autograd import checks, dispatch
-
-METHODS = ("nearest", "linear", "window", "cubic")
-
-_SETTINGS = (
-    "SymInt n_samples, SymInt first_frame, SymInt n_intervals, float sample_rate, float nyquist, str method, "
-    "int quarter_turns"
-)
+from fastddsp.autograd import banks, checks, dispatch
+from fastddsp.autograd.banks import METHODS, SETTINGS
 
 
 def _bank(frequencies, initial_phase, n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns):
@@ -86,13 +80,13 @@ def _bank_backward_fake(g_audio, g_final, frequencies, amplitudes, initial_phase
 
 _bank_op = dispatch.register(
     "partials_bank",
-    f"(Tensor frequencies, Tensor amplitudes, Tensor initial_phase, {_SETTINGS}) -> (Tensor, Tensor)",
+    f"(Tensor frequencies, Tensor amplitudes, Tensor initial_phase, {SETTINGS}) -> (Tensor, Tensor)",
     cpu=_bank_cpu,
     fake=_bank_fake,
 )
 _bank_backward_op = dispatch.register(
     "partials_bank_backward",
-    f"(Tensor g_audio, Tensor g_final, Tensor frequencies, Tensor amplitudes, Tensor initial_phase, {_SETTINGS}, "
+    f"(Tensor g_audio, Tensor g_final, Tensor frequencies, Tensor amplitudes, Tensor initial_phase, {SETTINGS}, "
     "bool need_phase, bool need_amplitudes) -> (Tensor, Tensor, Tensor)",
     cpu=_bank_backward_cpu,
     fake=_bank_backward_fake,
@@ -122,17 +116,7 @@ class PartialsBank(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g_audio, g_final):
-        need_frequencies, need_amplitudes, need_initial = ctx.needs_input_grad[:3]
-        needs = need_frequencies or need_initial, need_amplitudes
-        d_frequencies, d_amplitudes, d_initial = PartialsBankBackward.apply(
-            g_audio, g_final, *ctx.saved_tensors, *ctx.settings, *needs
-        )
-        return (
-            d_frequencies if need_frequencies else None,
-            d_amplitudes if need_amplitudes else None,
-            d_initial if need_initial else None,
-            *[None] * len(ctx.settings),
-        )
+        return banks.backward(ctx, g_audio, g_final, PartialsBankBackward, _bank_backward_op)
 
     @staticmethod
     def vmap(info, in_dims, *args):

@@ -24,12 +24,8 @@ def sin_turns(phase):
     """sin(2 pi phase): a Vector of int32 or int64 phases -> float32 or float64."""
 
 
-def cos_turns(phase):
-    """cos(2 pi phase): a Vector of int32 or int64 phases -> float32 or float64."""
-
-
 def sin_cos_turns(phase):
-    """Both, for little more than one of them."""
+    """The sine and the cosine of 2 pi phase, for little more than one of them."""
 
 
 @njit(forceinline=True)
@@ -66,13 +62,6 @@ def _sin_cos_turns(phase):
     if isinstance(phase, Vector):
         quarter = {types.int32: types.int32(QUARTER_TURN_32), types.int64: QUARTER_TURN_64}[phase.element]
         return lambda phase: sin_cos_ahead(phase + quarter)
-
-
-@overload(cos_turns, inline="always")
-def _cos_turns(phase):
-    if isinstance(phase, Vector):
-        quarter = {types.int32: types.int32(QUARTER_TURN_32), types.int64: QUARTER_TURN_64}[phase.element]
-        return lambda phase: sin_turns(phase + quarter)
 
 
 def _folded(ahead):
