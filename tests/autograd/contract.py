@@ -273,5 +273,5 @@ def distributed_worker(rank: int, folder: str) -> None:
     torch.save(results, f"{folder}/{rank}.pt")
     torch.distributed.barrier()  # neither takes the group down while the other still uses it
     torch.distributed.destroy_process_group()
-    # Past Python's own shutdown, in which a thread of torch's that still lets go of an object aborted one run of the suite in four.
+    # Past Python's shutdown, in which a thread of torch's aborted one of four runs of the suite.
     os._exit(0)
