@@ -55,16 +55,17 @@ def test_values_and_gradients_are_within_magentas_own_error(case):
     check(case, port(case))
 
 
+@pytest.mark.golden
 def test_four_seconds_of_a_hundred_harmonics():
     (case,) = load("core_harmonic_4s.npz")
     check(case, port(case))
     inputs = [torch.tensor(x, requires_grad=True) for x in case.inp.values()]
     audio = port(case)(*inputs, **case.args)
-    assert_close(audio.detach().numpy(), case.true64["out"], FLOAT32)
+    assert_close(audio.detach().numpy(), case.true64["out"], FLOAT32, case=case, truth="true64")
     audio.backward(torch.tensor(case.cot["out"]))
     gradients = {name: x.grad.numpy() for name, x in zip(case.inp, inputs, strict=True)}
     for name, expected in case.true64_grad.items():
-        assert_close(gradients[name], expected, FLOAT32, what=name)
+        assert_close(gradients[name], expected, FLOAT32, case=case, what=name, kind="gradient", truth="true64")
     assert_close(gradients["harmonic_distribution"][:, ::25], case.true64_grad_slice["harmonic_distribution"], FLOAT32)
 
 

@@ -1,8 +1,9 @@
-"""Run a port on a golden case and compare its values and gradients."""
+"""Run a port on a golden case, compare its values and gradients, and keep what was found for docs/parity.md."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,21 @@ from tests.golden import Case
 FLOAT32_RTOL = 1e-5
 # The float64 answers are stored rounded to float32 (half an ulp is 6e-8) when they have over 2000 elements.
 FLOAT64_RTOL = 1e-7
+
+
+class Comparison(NamedTuple):
+    """How far an array of a port is from a golden case's, and how far it may be, relative to the expected array."""
+
+    case: Case
+    kind: str  # "value" or "gradient"
+    truth: str  # "out" or "true64"
+    precision: str  # of the port: "float32", ...
+    measure: str  # "largest": largest error / largest value; "L2": L2 norm of the error / L2 norm of the array
+    error: float
+    limit: float
+
+
+COMPARISONS: list[Comparison] = []  # all that this process made
 
 
 def check(
@@ -48,7 +64,7 @@ def check(
     for name, output in outputs.items():
         expected = getattr(case, truth)[name]
         slack = 2 * case.meta.get("tf_minus_true64_maxabs", {}).get(name, 0.0) if truth == "out" else 0.0
-        assert_close(output.detach().numpy(), expected, rtol, slack, period, what=f"{case.name}: {name}")
+        assert_close(output.detach().numpy(), expected, rtol, slack, period, case=case, what=name, truth=truth)
     if case.cot:
         check_gradients(case, inputs, outputs, truth, grad_rtol or rtol)
 
@@ -67,7 +83,7 @@ def check_gradients(case: Case, inputs: dict, outputs: dict, truth: str, rtol: f
         elif name in expected:
             own_error = case.meta.get("tf_grad_minus_true64_maxabs_and_scale", {}).get(name, [0.0])[0]
             slack = 2 * own_error if truth == "out" else 0.0
-            assert_close(grad.numpy(), expected[name], rtol, slack, what=f"{case.name}: gradient of {name}")
+            assert_close(grad.numpy(), expected[name], rtol, slack, case=case, what=name, kind="gradient", truth=truth)
 
 
 def tensors(case: Case, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -94,11 +110,27 @@ def assert_close(
     slack: float = 0.0,
     period: float | None = None,
     what: str = "array",
+    *,
+    case: Case | None = None,
+    kind: str = "value",
+    truth: str = "out",
 ) -> None:
     """Assert max |actual - expected| <= rtol * max |expected| + slack over the finite values.
 
     Infinities must be the same; where the reference is NaN the port must be finite.
+
+    Args:
+        actual: of the port.
+        expected: shaped so.
+        rtol: tolerance relative to the largest expected value.
+        slack: added to it.
+        period: compare on a circle of this circumference.
+        what: name of the array.
+        case: whose array it is; with it the comparison is kept for docs/parity.md.
+        kind: "value" or "gradient".
+        truth: what `expected` is: "out" of the reference or "true64".
     """
+    what = _described(what, case, kind)
     assert actual.shape == expected.shape, f"{what} has shape {actual.shape}, expected {expected.shape}"
     infinite = np.isinf(expected)
     assert np.array_equal(actual[infinite], expected[infinite]), f"{what} has its infinities elsewhere"
@@ -109,5 +141,24 @@ def assert_close(
     error = np.abs(actual[known].astype(np.float64) - expected[known])
     if period is not None:
         error = np.minimum(error, period - error)
-    limit = rtol * np.abs(expected[known]).max() + slack
+    scale = float(np.abs(expected[known]).max())
+    limit = rtol * scale + slack
+    if case is not None:
+        scale = scale or 1.0
+        found = float(error.max()) / scale, limit / scale
+        COMPARISONS.append(Comparison(case, kind, truth, actual.dtype.name, "largest", *found))
     assert error.max() <= limit, f"{what} is off by {error.max():.3g}, allowed {limit:.3g}"
+
+
+def assert_close_l2(
+    actual: np.ndarray, expected: np.ndarray, limit: float, *, case: Case, what: str, kind: str = "gradient"
+) -> None:
+    """Assert that the L2 norm of an error is at most `limit` of the norm of the expected array; see `assert_close`."""
+    error = float(np.linalg.norm(actual - expected) / (np.linalg.norm(expected) or 1.0))
+    COMPARISONS.append(Comparison(case, kind, "out", actual.dtype.name, "L2", error, limit))
+    assert error <= limit, f"{_described(what, case, kind)} is off by {error:.3g} in L2, allowed {limit:.3g}"
+
+
+def _described(what: str, case: Case | None, kind: str) -> str:
+    of_kind = f"gradient of {what}" if kind == "gradient" else what
+    return f"{case.name}: {of_kind}" if case else of_kind

@@ -41,4 +41,4 @@ def check_module(case, module, function=None, *, arrays_of=None, rtol=None, grad
     expected = {name.removeprefix("_"): array for name, array in case.grad.items()}
     for name, grad in to_magenta_arrays(holder, grads).items():
         tolerance = grad_rtol or rtol or compare.FLOAT32_RTOL
-        compare.assert_close(grad, expected[name], tolerance, what=f"{case.name}: gradient of {name}")
+        compare.assert_close(grad, expected[name], tolerance, case=case, what=name, kind="gradient")

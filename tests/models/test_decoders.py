@@ -8,6 +8,7 @@ from tests.golden import load
 from tests.models.golden_modules import cases_of, check_module
 
 
+@pytest.mark.golden
 def test_decoder_agrees_with_the_reference():
     (case,) = cases_of(load("nn_layers.npz"), "training.decoders.RnnFcDecoder")
     decoder = RnnFcDecoder(**case.meta["init"])

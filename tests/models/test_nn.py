@@ -15,6 +15,7 @@ def test_normalize_agrees_with_the_reference(case):
     check_module(case, nn.Normalize(case.inp["x"].shape[-1], **case.meta["init"]))
 
 
+@pytest.mark.golden
 def test_fc_stack_agrees_with_the_reference():
     (case,) = cases_of(CASES, "training.nn.FcStack")
     stack = nn.FcStack(case.inp["x"].shape[-1], **case.meta["init"])
@@ -29,6 +30,7 @@ def test_rnn_agrees_with_the_reference(case):
     check_module(case, torch.nn.ModuleDict({"rnn": layer}), lambda x: layer(x)[0])
 
 
+@pytest.mark.golden
 def test_rnn_carries_its_state_as_the_reference_does():
     (case,) = cases_of(CASES, "training.nn.StatelessRnn")
     layer = nn.rnn(case.inp["x"].shape[-1], **case.meta["init"])

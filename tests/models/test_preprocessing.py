@@ -15,6 +15,7 @@ def test_preprocessors_agree_with_the_reference(case):
     compare.check(case, lambda *inputs: preprocessor(dict(zip(case.inp, inputs, strict=True))))
 
 
+@pytest.mark.golden
 def test_scalings_agree_with_the_reference_and_invert_each_other():
     case = next(case for case in CASES if case.name == "scalings")
 

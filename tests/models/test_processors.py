@@ -40,13 +40,15 @@ def flat(nested, prefix=""):
             yield prefix + key, value
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("processor_group")])
-def test_routing_processors_agree_with_the_reference(name):
-    case = CASES[name]
+@pytest.mark.parametrize(
+    "case", [case for name, case in CASES.items() if not name.startswith("processor_group")], ids=str
+)
+def test_routing_processors_agree_with_the_reference(case):
     processor = {"processors.Add": Add, "processors.Mix": Mix, "processors.Crop": Crop}[case.function]
     check_module(case, processor(**case.meta.get("init", {})))
 
 
+@pytest.mark.golden
 def test_group_agrees_with_the_reference(reference_phase):
     case, group = CASES["processor_group"], solo_group()
     compare_case = compare.Case(case.name, {**case.meta, "args": {}}, **fields(case))
@@ -57,6 +59,7 @@ def test_group_agrees_with_the_reference(reference_phase):
     check_module(compare_case, group, play, arrays_of=group.reverb)
 
 
+@pytest.mark.golden
 def test_group_returns_every_control_and_signal_on_the_way(reference_phase):
     case, group = CASES["processor_group_controls"], solo_group()
     group.reverb.ir.data = torch.tensor(case.var["_ir"])
@@ -64,7 +67,7 @@ def test_group_returns_every_control_and_signal_on_the_way(reference_phase):
     outputs = dict(flat(group.get_controls(inputs, **noise_of(case))))
     assert outputs.keys() == case.out.keys()
     for name, output in outputs.items():
-        compare.assert_close(output.detach().numpy(), case.out[name], 1e-5, what=name)
+        compare.assert_close(output.detach().numpy(), case.out[name], 1e-5, case=case, what=name)
     assert list(inputs) == list(case.inp)
 
 
