@@ -14,7 +14,7 @@ from fastddsp.autograd.convolution import (
     sinc_impulse_response,
 )
 from tests.golden import load
-from tests.golden.compare import assert_close, check
+from tests.golden.compare import assert_close, check, check_refusal
 
 CASES = [
     case
@@ -150,6 +150,11 @@ def test_empty_audio_stays_empty_and_differentiable(audio_shape, response_shape)
 def test_errors_say_what_was_expected(audio, response, args, error, message):
     with pytest.raises(error, match=message):
         fft_convolve(torch.zeros(audio), torch.zeros(response), **args)
+
+
+@pytest.mark.parametrize("case", [case for case in load("core_filters.npz") if "conv_err" in case.name], ids=str)
+def test_what_magenta_refuses_is_refused(case):
+    check_refusal(case, fft_convolve)
 
 
 def test_dtypes_are_not_mixed():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import torch
 
 from tests.golden import Case
@@ -20,7 +21,7 @@ class Comparison(NamedTuple):
     """How far an array of a port is from a golden case's, and how far it may be, relative to the expected array."""
 
     case: Case
-    kind: str  # "value" or "gradient"
+    kind: str  # "value", "gradient" or "refusal"
     truth: str  # "out" or "true64"
     precision: str  # of the port: "float32", ...
     measure: str  # "largest": largest error / largest value; "L2": L2 norm of the error / L2 norm of the array
@@ -67,6 +68,14 @@ def check(
         assert_close(output.detach().numpy(), expected, rtol, slack, period, case=case, what=name, truth=truth)
     if case.cot:
         check_gradients(case, inputs, outputs, truth, grad_rtol or rtol)
+
+
+def check_refusal(case: Case, function: Callable) -> None:
+    """Assert that `function` raises ValueError on a golden case for which the reference does."""
+    assert case.meta["raises"].startswith("ValueError")
+    with pytest.raises(ValueError):
+        function(*tensors(case).values(), **case.args)
+    COMPARISONS.append(Comparison(case, "refusal", "out", "float32", "largest", 0.0, 0.0))
 
 
 def check_gradients(case: Case, inputs: dict, outputs: dict, truth: str, rtol: float) -> None:
