@@ -14,7 +14,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastddsp import autograd, core, effects, kernels, losses, models, processors, spectral_ops, synths, training
+    from fastddsp import (
+        autograd,
+        core,
+        dags,
+        effects,
+        kernels,
+        losses,
+        models,
+        processors,
+        spectral_ops,
+        synths,
+        training,
+    )
     from fastddsp.core import *
 
 __version__ = "0.1.0"
@@ -22,6 +34,7 @@ __version__ = "0.1.0"
 _MODULES = (
     "autograd",
     "core",
+    "dags",
     "effects",
     "kernels",
     "losses",

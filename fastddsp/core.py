@@ -84,6 +84,9 @@ from fastddsp.autograd.scaling import (
     unit_to_midi,
 )
 
+# Nested dictionaries, as graphs of modules return them.
+from fastddsp.models.nested import leaf_key, make_iterable, map_shape, nested_keys, nested_lookup, to_dict
+
 __all__ = [
     "DB_RANGE",
     "amplitude_to_db",
@@ -116,13 +119,18 @@ __all__ = [
     "hz_to_mel",
     "hz_to_midi",
     "hz_to_unit",
+    "leaf_key",
     "log10",
     "log_scale",
     "logb",
+    "make_iterable",
+    "map_shape",
     "mel_to_hz",
     "midi_to_hz",
     "midi_to_unit",
     "nan_to_num",
+    "nested_keys",
+    "nested_lookup",
     "normalize_harmonics",
     "oscillator_bank",
     "pad_axis",
@@ -139,6 +147,7 @@ __all__ = [
     "soft_limit",
     "streaming_harmonic_synthesis",
     "sym_exp_sigmoid",
+    "to_dict",
     "unit_to_hz",
     "unit_to_midi",
     "upsample_with_windows",

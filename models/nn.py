@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastddsp.models.dags import nested_lookup
+from fastddsp.models.nested import nested_lookup
 
 LAYER_NORM_EPS = 1e-3
 LEAKY_RELU_SLOPE = 0.2

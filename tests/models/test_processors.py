@@ -79,7 +79,7 @@ def test_group_registers_its_processors_as_modules():
     group = solo_group()
     assert list(group.state_dict()) == ["reverb.ir"]
     assert group.processors == [group.harmonic, group.filtered_noise, group.add, group.reverb]
-    assert "filtered_noise/signal, harmonic/signal -> add" in repr(group)
+    assert "add = Add(filtered_noise/signal, harmonic/signal) -> signal, controls" in repr(group)
 
 
 def test_processors_may_be_named_by_keyword():
