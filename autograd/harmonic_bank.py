@@ -23,6 +23,8 @@ import torch
 from fastddsp.autograd import banks, checks, dispatch
 from fastddsp.autograd.banks import METHODS, SETTINGS
 
+__all__ = ["harmonic_bank"]
+
 
 def _bank(
     n_harmonics, f0_hz, initial_phase,

@@ -17,6 +17,8 @@ import torch
 
 from fastddsp.autograd import checks, dispatch
 
+__all__ = ["oscillator_bank"]
+
 _SETTINGS = "float sample_rate, float nyquist, bool sum_sinusoids, int quarter_turns"
 
 

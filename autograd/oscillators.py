@@ -15,6 +15,8 @@ from fastddsp.autograd.harmonics import get_harmonic_frequencies, normalize_harm
 from fastddsp.autograd.partials import sinusoidal_bank
 from fastddsp.autograd.resampling import resample
 
+__all__ = ["harmonic_oscillator_bank", "harmonic_synthesis", "streaming_harmonic_synthesis"]
+
 
 def harmonic_synthesis(
     frequencies: torch.Tensor,

@@ -29,6 +29,8 @@ import torch
 from fastddsp.autograd import banks, checks, dispatch
 from fastddsp.autograd.banks import METHODS, SETTINGS
 
+__all__ = ["sinusoidal_bank"]
+
 
 def _bank(frequencies, initial_phase, n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns):
     """The kernels' view of a bank on CPU tensors."""
