@@ -12,6 +12,8 @@ import torch
 from fastddsp.autograd import spectral
 from fastddsp.autograd.resampling import resample
 from fastddsp.autograd.scaling import DB_RANGE, hz_to_midi, midi_to_hz
+from fastddsp.models.crepe import SAMPLE_RATE as CREPE_SAMPLE_RATE
+from fastddsp.models.crepe_pitch import PretrainedCREPE
 from fastddsp.models.nn import DictLayer
 
 F0_RANGE = 127.0  # MIDI notes
@@ -177,3 +179,94 @@ class F0PowerPreprocessor(F0Preprocessor):
             )
         f0_hz, pw_db = self.resample(f0_hz, power_db, audio)
         return {"f0_hz": f0_hz, "pw_db": pw_db, "f0_scaled": scale_f0_hz(f0_hz), "pw_scaled": scale_db(pw_db)}
+
+
+class OnlineF0PowerPreprocessor(DictLayer):
+    """Computes f0, by CREPE, and power from audio at 16 kHz, frame by frame without interpolation, and scales them.
+
+    Args:
+        frame_rate: Hz.
+        frame_size: Samples over which power is averaged.
+        padding: "center", "same" or "valid", see `spectral_ops.pad`.
+        compute_power: Compute power from the audio, even if pw_db is given.
+        compute_f0: Compute f0 and its confidence from the audio, even if they are given.
+        crepe_saved_model_path: "tiny" or "full", or the path of a file of weights; only needed for compute_f0.
+        viterbi: Smooth the pitch over time, see `spectral_ops.PretrainedCREPE`.
+
+    Raises:
+        ImportError: The weights are needed and not installed.
+    """
+
+    def __init__(
+        self,
+        frame_rate: int = 250,
+        frame_size: int = 1024,
+        padding: str = "center",
+        compute_power: bool = True,
+        compute_f0: bool = True,
+        crepe_saved_model_path: str | None = "full",
+        viterbi: bool = False,
+    ):
+        super().__init__()
+        self.sample_rate = CREPE_SAMPLE_RATE
+        self.frame_rate = frame_rate
+        self.frame_size = frame_size
+        self.hop_size = self.sample_rate // frame_rate
+        self.padding = padding
+        self.compute_power = compute_power
+        self.compute_f0 = compute_f0
+        self.viterbi = viterbi
+        if compute_f0:
+            if crepe_saved_model_path is None:
+                raise ValueError("crepe_saved_model_path must be given with compute_f0")
+            self.crepe_model = PretrainedCREPE(crepe_saved_model_path, self.hop_size)
+
+    def compute(
+        self,
+        audio: torch.Tensor,
+        f0_hz: torch.Tensor | None = None,
+        f0_confidence: torch.Tensor | None = None,
+        audio_16k: torch.Tensor | None = None,
+        pw_db: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Features at frame rate.
+
+        Args:
+            audio: [batch, n_samples] at 16 kHz.
+            f0_hz: Hz, [batch, frames]; needed unless it is computed, as is f0_confidence.
+            f0_confidence: 0 to 1, [batch, frames].
+            audio_16k: Taken in place of audio, which may then have any rate.
+            pw_db: [batch, frames]; needed unless it is computed.
+
+        Returns:
+            "f0_hz", "pw_db", "f0_scaled", "pw_scaled", each [batch, frames, 1], and "f0_confidence" [batch, frames].
+
+        Raises:
+            ValueError: A feature is missing, or has not the frames of the audio.
+        """
+        audio = audio if audio_16k is None else audio_16k
+        if self.compute_power:
+            pw_db = spectral.compute_power(
+                audio, self.sample_rate, self.frame_rate, self.frame_size, padding=self.padding
+            )
+        if self.compute_f0:
+            with torch.no_grad():
+                f0_hz, f0_confidence = self.crepe_model.predict_f0_and_confidence(audio, self.viterbi, self.padding)
+        given = {"f0_hz": f0_hz, "f0_confidence": f0_confidence, "pw_db": pw_db}
+        time_steps, _ = spectral.get_framed_lengths(audio.shape[1], self.frame_size, self.hop_size, self.padding)
+        for name, feature in given.items():
+            if feature is None:
+                raise ValueError(f"{name} must be given where it is not computed")
+            if feature.shape[1] != time_steps:
+                raise ValueError(
+                    f"{name} must have {time_steps} frames, as {audio.shape[1]} samples of audio have at frame_rate "
+                    f"{self.frame_rate} and padding {self.padding!r}, got {feature.shape[1]}"
+                )
+        f0_hz, pw_db = at_least_3d(given["f0_hz"]), at_least_3d(given["pw_db"])
+        return {
+            "f0_hz": f0_hz,
+            "pw_db": pw_db,
+            "f0_scaled": scale_f0_hz(f0_hz),
+            "pw_scaled": scale_db(pw_db),
+            "f0_confidence": given["f0_confidence"],
+        }

@@ -5,11 +5,12 @@ import torch
 
 from fastddsp.models import preprocessing
 from tests.golden import compare, load
+from tests.models.test_crepe import needs_weights, tone
 
 CASES = load("preproc.npz")
 
 
-@pytest.mark.parametrize("case", CASES[:3], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if "Preprocessor" in case.function], ids=str)
 def test_preprocessors_agree_with_the_reference(case):
     preprocessor = getattr(preprocessing, case.function.split(".")[-1])(**case.meta["init"])
     compare.check(case, lambda *inputs: preprocessor(dict(zip(case.inp, inputs, strict=True))))
@@ -63,3 +64,36 @@ def test_a_missing_feature_is_named():
 def test_at_least_3d_adds_time_then_batch_then_channel(shape):
     expected = (1,) * (2 - len(shape)) + shape + (1,) if len(shape) < 3 else shape
     assert preprocessing.at_least_3d(torch.zeros(shape)).shape == expected
+
+
+def test_features_that_are_given_must_have_the_frames_of_the_audio():
+    preprocessor = preprocessing.OnlineF0PowerPreprocessor(frame_rate=50, compute_f0=False)
+    features = {"audio": torch.randn(1, 3200), "f0_hz": torch.ones(1, 10), "f0_confidence": torch.ones(1, 11)}
+    with pytest.raises(ValueError, match=r"f0_hz must have 11 frames, as 3200 samples .* padding 'center', got 10"):
+        preprocessor(features)
+    with pytest.raises(ValueError, match="f0_confidence must be given where it is not computed"):
+        preprocessor({"audio": features["audio"], "f0_hz": torch.ones(1, 11)})
+    with pytest.raises(ValueError, match="crepe_saved_model_path must be given with compute_f0"):
+        preprocessing.OnlineF0PowerPreprocessor(crepe_saved_model_path=None)
+
+
+def test_audio_at_16_khz_goes_before_audio_at_another_rate():
+    preprocessor = preprocessing.OnlineF0PowerPreprocessor(frame_rate=50, compute_f0=False)
+    audio, f0 = torch.randn(1, 3200), torch.ones(1, 11)
+    features = {"audio_16k": audio, "f0_hz": f0, "f0_confidence": f0}
+    actual = preprocessor({**features, "audio": torch.randn(1, 9600)})
+    torch.testing.assert_close(actual, preprocessor({**features, "audio": audio}))
+
+
+@needs_weights
+@pytest.mark.parametrize("padding", ["center", "same", "valid"])
+def test_f0_and_power_come_from_the_audio(padding):
+    preprocessor = preprocessing.OnlineF0PowerPreprocessor(
+        frame_rate=100, padding=padding, crepe_saved_model_path="tiny", viterbi=True
+    )
+    audio = tone(220.0, 0.3)[None].requires_grad_()
+    features = preprocessor(audio)
+    inside = features["f0_hz"][0, 4:-7, 0]
+    assert ((inside / 220.0).log2().abs() < 20 / 1200).all()
+    assert not features["f0_hz"].requires_grad
+    assert features["pw_db"].requires_grad
