@@ -21,6 +21,13 @@ def shape(name: str, tensor: torch.Tensor, expected: Shape) -> None:
         raise ValueError(f"{name} must be [{wanted}], got {list(sizes)}")
 
 
+def one_channel(name: str, tensor: torch.Tensor, expected: Shape) -> torch.Tensor:
+    """`tensor` without its last axis if it has one more than expected, which is then of size 1; raise if it fits not."""
+    has_channel = isinstance(tensor, torch.Tensor) and tensor.ndim == len(expected) + 1
+    shape(name, tensor, (*expected, 1) if has_channel else expected)
+    return tensor.squeeze(-1) if has_channel else tensor
+
+
 def same_kind(**tensors: torch.Tensor | None) -> None:
     """Raise unless all given tensors are float32 or all float64, and on one device."""
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}

@@ -134,7 +134,21 @@ def _render(phase, clock, tables, rising, amplitudes, windows, reading, b, chunk
 
 @kernel
 def _pull_back(
-    g, phase, clock, tables, rising, amplitudes, windows, reading, b, chunk, work, d_phase, d_amplitudes, d_tables, edges
+    g,
+    phase,
+    clock,
+    tables,
+    rising,
+    amplitudes,
+    windows,
+    reading,
+    b,
+    chunk,
+    work,
+    d_phase,
+    d_amplitudes,
+    d_tables,
+    edges,
 ):
     """Adjoint of _render for a chunk: what it needs of d_phase and d_amplitudes, for every sample, and of d_tables.
 

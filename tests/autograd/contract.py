@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastddsp.autograd import filters, harmonic_bank, oscillator_bank, oscillators, partials
+from fastddsp.autograd import delay, filters, harmonic_bank, oscillator_bank, oscillators, partials, wavetable
 
 SAMPLE_RATE = 1000
 
@@ -192,6 +192,36 @@ OPS = [
             "magnitudes": Input(("batch", "frames", 9)),
             "noise": Input(("batch", "samples"), -1, 1),
         },
+    ),
+    Op(
+        "linear_lookup",
+        wavetable.linear_lookup,
+        {
+            "phase": Input(("batch", "samples")),
+            "wavetables": Input(("batch", "frames", 5), -1, 1, one_for_all=True),
+        },
+        n_samples=False,
+    ),
+    Op(
+        "wavetable_synthesis",
+        wavetable.wavetable_synthesis,
+        {
+            "frequencies": hertz("batch", "frames", 1),
+            "amplitudes": Input(("batch", "frames", 1)),
+            "wavetables": Input(("batch", "frames", 5), -1, 1, one_for_all=True),
+            "initial_phase": Input(("batch", 1, 1), -9, 9),
+        },
+        {"sample_rate": SAMPLE_RATE, "return_final_phase": True},
+    ),
+    Op(
+        "variable_length_delay",
+        delay.variable_length_delay,
+        {
+            "phase": Input(("batch", "samples")),
+            "audio": Input(("batch", "samples"), -1, 1),
+        },
+        {"max_length": 5},
+        n_samples=False,
     ),
 ]
 
