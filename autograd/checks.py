@@ -22,7 +22,7 @@ def shape(name: str, tensor: torch.Tensor, expected: Shape) -> None:
 
 
 def one_channel(name: str, tensor: torch.Tensor, expected: Shape) -> torch.Tensor:
-    """`tensor` without its last axis if it has one more than expected, which is then of size 1; raise if it fits not."""
+    """`tensor`, less its last axis where it has one more than expected, of size 1; raise where it does not fit."""
     has_channel = isinstance(tensor, torch.Tensor) and tensor.ndim == len(expected) + 1
     shape(name, tensor, (*expected, 1) if has_channel else expected)
     return tensor.squeeze(-1) if has_channel else tensor

@@ -1,4 +1,4 @@
-"""What reads a source at given phases, differentiable to any order: a table (wavetable.py), the past of audio (delay.py).
+"""Reading a source at given phases, differentiable to any order: a table (wavetable.py) or past audio (delay.py).
 
     y = R_q[s](phi)     linear in the source s; between its points linear in phi too, so that the derivatives of order
                         q in phi are R_0, R_1, and 0 from R_2 on

@@ -10,6 +10,9 @@ from fastddsp.autograd.convolution import (
     sinc_impulse_response,
 )
 
+# Delays whose length changes from sample to sample.
+from fastddsp.autograd.delay import variable_length_delay
+
 # Which kernels there are, and which would run; ours.
 from fastddsp.autograd.dispatch import backends
 
@@ -84,6 +87,9 @@ from fastddsp.autograd.scaling import (
     unit_to_midi,
 )
 
+# Wavetables.
+from fastddsp.autograd.wavetable import harmonic_distribution_to_wavetable, linear_lookup, wavetable_synthesis
+
 # Nested dictionaries, as graphs of modules return them.
 from fastddsp.models.nested import leaf_key, make_iterable, map_shape, nested_keys, nested_lookup, to_dict
 
@@ -111,6 +117,7 @@ __all__ = [
     "get_harmonic_frequencies",
     "gradient_reversal",
     "harmonic_bank",
+    "harmonic_distribution_to_wavetable",
     "harmonic_oscillator_bank",
     "harmonic_synthesis",
     "harmonic_to_sinusoidal",
@@ -120,6 +127,7 @@ __all__ = [
     "hz_to_midi",
     "hz_to_unit",
     "leaf_key",
+    "linear_lookup",
     "log10",
     "log_scale",
     "logb",
@@ -151,4 +159,6 @@ __all__ = [
     "unit_to_hz",
     "unit_to_midi",
     "upsample_with_windows",
+    "variable_length_delay",
+    "wavetable_synthesis",
 ]

@@ -10,12 +10,6 @@ from tests.golden import FOLDER, load
 
 DOORS = {"core": core, "spectral_ops": spectral_ops}
 TENSORFLOW_ONLY = {"use_tf"}
-NOT_IN_THIS_VERSION = {
-    "harmonic_distribution_to_wavetable",
-    "linear_lookup",
-    "variable_length_delay",
-    "wavetable_synthesis",
-}
 
 
 def calls():
@@ -25,7 +19,7 @@ def calls():
         for case in load(file):
             door, _, name = case.function.split()[0].partition(".")
             described = {"pairs", "rows", "table"} & {*case.inp, *case.args}  # several calls in one case
-            if door in DOORS and name not in NOT_IN_THIS_VERSION and not described:
+            if door in DOORS and not described:
                 found.add((door, name, (*case.inp, *(set(case.args) - TENSORFLOW_ONLY))))
     return sorted(found)
 

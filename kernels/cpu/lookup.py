@@ -27,7 +27,7 @@ def workspace(dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @njit
 def place_given(phase, order, n_points, unit, b, n, size, cells, reads):
-    """Places of the phases phase[b, n : n + size]; outside [0, 1] they fade within a point, on a point they are flat."""
+    """Places of the phases phase[b, n : n + size]; outside [0, 1] they fade within a point, on one they are flat."""
     width = np.float64(n_points)
     for l in range(size):
         x = np.float64(phase[b, n + l]) * width
@@ -45,7 +45,7 @@ def place_given(phase, order, n_points, unit, b, n, size, cells, reads):
 
 @njit
 def place_exact(clock, order, n_points, unit, b, n, size, phases, cells, reads):
-    """Places of the phases that f0 sums up before the samples n to n + size; where f0 is not finite, the weights are NaN.
+    """Places of the phases that f0 sums up before the samples n to n + size; weights are NaN where f0 is not finite.
 
     clock: f0 [batch, frames] Hz, phases at the intervals' starts [batch, frames + 1], n_samples, sample_rate.
     """
@@ -68,7 +68,7 @@ def place_exact(clock, order, n_points, unit, b, n, size, phases, cells, reads):
 
 @njit
 def _cells(phases, n_points, spoiled, first, count, cells, reads):
-    """Cells and weights: phase times points is a 96-bit integer, whose upper 32 bits are the cell, the rest the part."""
+    """Cells and weights: phase times points is a 96-bit integer, its upper 32 bits the cell, the rest the part."""
     width = np.uint64(n_points)
     for l in range(count):
         phase = np.uint64(phases[l])

@@ -18,6 +18,8 @@ frames at a chunk's edges are added up afterwards, in the chunks' order. Chunks 
 Cost a sample: 4 loads and 6 multiply-adds forward; backward 4 loads for T and T', 4 loads and stores into tables.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numba import njit
 
@@ -100,7 +102,7 @@ def chunks_of(n_samples: int, n_frames: int) -> np.ndarray:
     group = SAMPLES_PER_CHUNK * n_frames // n_samples
     if group > 0:
         borders = [*range(0, n_frames, group), n_frames]
-        chunks = [(starts[i], starts[j], i, j) for i, j in zip(borders[:-1], borders[1:], strict=True)]
+        chunks = [(starts[i], starts[j], i, j) for i, j in pairwise(borders)]
     else:
         chunks = [
             (n, min(n + SAMPLES_PER_CHUNK, starts[i + 1]), i, i + 1)
@@ -134,22 +136,9 @@ def _render(phase, clock, tables, rising, amplitudes, windows, reading, b, chunk
 
 @kernel
 def _pull_back(
-    g,
-    phase,
-    clock,
-    tables,
-    rising,
-    amplitudes,
-    windows,
-    reading,
-    b,
-    chunk,
-    work,
-    d_phase,
-    d_amplitudes,
-    d_tables,
-    edges,
-):
+    g, phase, clock, tables, rising, amplitudes, windows, reading, b, chunk, work,
+    d_phase, d_amplitudes, d_tables, edges,
+):  # fmt: skip
     """Adjoint of _render for a chunk: what it needs of d_phase and d_amplitudes, for every sample, and of d_tables.
 
     d_phase, d_amplitudes [batch, samples], and the pair of d_tables and edges are None where not asked for. edges

@@ -3,8 +3,8 @@
     y(n) = sum_{l = 0..L} max(1 - |L phi(n) - l|, 0) x(n - l)      x = 0 before its first sample
 
 With `wrap`, as in magenta/ddsp, x(n) stands in the place of x(n - L): the last of the L steps turns back. Exactly on a
-whole number of samples there is no slope, as in magenta/ddsp. The adjoint, with the cotangent g(n) of y(n), is that of a
-matrix times x, and of its entries.
+whole number of samples there is no slope, as in magenta/ddsp. The adjoint is that of a matrix times x, and of the
+matrix's entries.
 """
 
 import numpy as np
