@@ -47,7 +47,14 @@ EXTRAS = {
     ],
     "cuda12": ["cupy-cuda12x>=13.3"],
     "cuda13": ["cupy-cuda13x>=13.6"],
-    "test": ["hypothesis>=6.112", "pytest>=8.2", "pytest-benchmark>=5.1", "setuptools>=77"],
+    "test": [
+        "hypothesis>=6.112",
+        "nvidia-cuda-nvdisasm>=13.0,<14; sys_platform == 'linux'",  # with NVRTC: CUDA kernels are tested without a GPU
+        "nvidia-cuda-nvrtc>=13.0,<14; sys_platform == 'linux'",
+        "pytest>=8.2",
+        "pytest-benchmark>=5.1",
+        "setuptools>=77",
+    ],
 }
 EXTRAS["dev"] = [*EXTRAS["train"], *EXTRAS["test"], "mypy>=2.4", "pre-commit>=3.5", "ruff>=0.17"]
 
