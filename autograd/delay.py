@@ -9,6 +9,8 @@ import torch
 
 from fastddsp.autograd import checks, dispatch, readings
 
+__all__ = ["variable_length_delay"]
+
 _SETTINGS = "int max_length, bool wrap, int order"
 
 

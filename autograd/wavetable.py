@@ -21,6 +21,8 @@ import torch
 from fastddsp.autograd import checks, dispatch, readings
 from fastddsp.autograd.harmonic_bank import _phase_tangent
 
+__all__ = ["harmonic_distribution_to_wavetable", "linear_lookup", "wavetable_synthesis"]
+
 _SETTINGS = "SymInt n_samples, float sample_rate, int order"
 
 
