@@ -3,8 +3,8 @@
     node    = [module, [input_key, ...]]  or  [module, [input_key, ...], [output_key, ...]]
     outputs = {"inputs": inputs, **inputs, name_1: outputs_1, name_2: outputs_2, ..., "out": outputs_last}
 
-A key may be nested: "harmonic/controls/f0_hz" is outputs["harmonic"]["controls"]["f0_hz"]. Nodes run in the order of
-the list, so a node may read only what stands before it.
+A key may be nested: "harmonic/controls/f0_hz" is `outputs["harmonic"]["controls"]["f0_hz"]`. Nodes run in the order
+of the list, so a node may read only what stands before it.
 """
 
 import logging

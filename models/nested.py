@@ -1,4 +1,4 @@
-"""Nested dictionaries, and keys that reach into them: "harmonic/controls/f0_hz" is d["harmonic"]["controls"]["f0_hz"].
+"""Nested dictionaries, and keys that reach into them: "a/b" of `d` is `d["a"]["b"]`.
 
 Names and arguments are those of magenta/ddsp's `core`.
 """
