@@ -14,6 +14,7 @@ from fastddsp.autograd.harmonic_bank import harmonic_bank
 from fastddsp.autograd.harmonics import get_harmonic_frequencies, normalize_harmonics
 from fastddsp.autograd.partials import sinusoidal_bank
 from fastddsp.autograd.resampling import resample
+from fastddsp.autograd.segments import render_in_segments
 
 __all__ = ["harmonic_oscillator_bank", "harmonic_synthesis", "streaming_harmonic_synthesis"]
 
@@ -36,11 +37,11 @@ def harmonic_synthesis(
 
     Args:
       frequencies: fundamental frequency in Hz, [batch, frames, 1].
-      amplitudes: linear amplitude, [batch, frames, 1].
+      amplitudes: linear amplitude, [batch, frames, 1]; frames may be other than those of `frequencies`.
       harmonic_shifts: how far each harmonic is off its place, as a fraction of its frequency: harmonic k sounds at
         k f0 (1 + shift), [batch, frames, harmonics] with the frames of `frequencies`. None: nowhere.
-      harmonic_distribution: share of each harmonic, used as it is (not normalized), [batch, frames, harmonics]; one
-        harmonic if None.
+      harmonic_distribution: share of each harmonic, used as it is (not normalized), [batch, frames, harmonics] with
+        the frames of `amplitudes`; one harmonic if None.
       n_samples: length of the audio; any, frames need not divide it.
       sample_rate: samples a second; harmonics at or above half of it are silent, sample by sample.
       amp_resample_method: `window`, `linear`, `nearest` or `cubic`.
@@ -79,25 +80,28 @@ def harmonic_synthesis(
         n_harmonics = harmonic_shifts.shape[-1]
         frequencies = get_harmonic_frequencies(frequencies, n_harmonics) * (1 + harmonic_shifts)
         harmonic_amplitudes = harmonic_amplitudes.expand(-1, -1, n_harmonics)
-    frequencies, harmonic_amplitudes, amp_resample_method = _one_frame_rate(
-        frequencies, harmonic_amplitudes, n_samples, amp_resample_method
-    )
     bank = harmonic_bank if harmonic_shifts is None else sinusoidal_bank
-    return bank(
-        frequencies, harmonic_amplitudes, n_samples, sample_rate, amp_resample_method,
+    return _at_any_frame_rates(
+        bank, frequencies, harmonic_amplitudes, n_samples, sample_rate, amp_resample_method,
         initial_phase=initial_phase, return_final_phase=return_final_phase, backend=backend,
     )  # fmt: skip
 
 
-def _one_frame_rate(frequencies, harmonic_amplitudes, n_samples, method):
-    """Controls whose frame counts differ, brought to one: f0's frames where that is exact, else to samples."""
-    n_frequency, n_amplitude = frequencies.shape[1], harmonic_amplitudes.shape[1]
-    if n_frequency == n_amplitude:
-        return frequencies, harmonic_amplitudes, method
-    if n_frequency and n_amplitude % n_frequency == 0:
-        return resample(frequencies, n_amplitude), harmonic_amplitudes, method
-    n_steps = n_samples or max(n_frequency, n_amplitude)
-    return resample(frequencies, n_steps), resample(harmonic_amplitudes, n_steps, method), "nearest"
+def _at_any_frame_rates(
+    bank, frequencies, amplitudes, n_samples, sample_rate, method, *, return_final_phase, **options
+):
+    """A bank from controls of two frame counts: at that of the amplitudes where that is exact, else in segments."""
+    n_frequency, n_amplitude = frequencies.shape[1], amplitudes.shape[1]
+    if n_frequency != n_amplitude and 0 not in (n_frequency, n_amplitude, n_samples) and n_amplitude % n_frequency:
+        return render_in_segments(
+            bank, frequencies, amplitudes, n_samples, sample_rate, method,
+            return_final_phase=return_final_phase, **options,
+        )  # fmt: skip
+    if n_frequency != n_amplitude and n_frequency and n_amplitude:
+        frequencies = resample(frequencies, n_amplitude)
+    return bank(
+        frequencies, amplitudes, n_samples, sample_rate, method, return_final_phase=return_final_phase, **options
+    )
 
 
 def harmonic_oscillator_bank(
@@ -152,9 +156,9 @@ def streaming_harmonic_synthesis(
 
     Args:
       frequencies: fundamental frequency in Hz, [batch, frames, 1].
-      amplitudes: linear amplitude, [batch, frames, 1].
+      amplitudes: linear amplitude, [batch, frames, 1]; frames may be other than those of `frequencies`.
       harmonic_distribution: share of each harmonic, normalized here over those below Nyquist,
-        [batch, frames, harmonics]; one harmonic if None.
+        [batch, frames, harmonics] with the frames of `amplitudes`; one harmonic if None.
       initial_phase: of the fundamental before the first sample, radians, [batch, 1, 1]; 0 if None.
       n_samples: length of the audio.
       sample_rate: samples a second.
@@ -170,14 +174,16 @@ def streaming_harmonic_synthesis(
         frequencies, amplitudes, harmonic_distribution
     )
     checks.shape("frequencies", frequencies, ("batch", "frames", 1))
-    checks.shape("amplitudes", amplitudes, (*frequencies.shape[:2], 1))
+    checks.shape("amplitudes", amplitudes, (frequencies.shape[0], "frames", 1))
     if harmonic_distribution is not None:
-        checks.shape("harmonic_distribution", harmonic_distribution, (*frequencies.shape[:2], "harmonics"))
+        checks.shape("harmonic_distribution", harmonic_distribution, (*amplitudes.shape[:2], "harmonics"))
     checks.same_kind(frequencies=frequencies, amplitudes=amplitudes, harmonic_distribution=harmonic_distribution)
     harmonic_amplitudes = amplitudes
     if harmonic_distribution is not None:
-        harmonic_amplitudes = amplitudes * normalize_harmonics(harmonic_distribution, frequencies, sample_rate)
-    return harmonic_bank(
-        frequencies, harmonic_amplitudes, n_samples, sample_rate, amp_resample_method,
+        n_amplitude = amplitudes.shape[1]
+        at_amplitudes = frequencies if frequencies.shape[1] == n_amplitude else resample(frequencies, n_amplitude)
+        harmonic_amplitudes = amplitudes * normalize_harmonics(harmonic_distribution, at_amplitudes, sample_rate)
+    return _at_any_frame_rates(
+        harmonic_bank, frequencies, harmonic_amplitudes, n_samples, sample_rate, amp_resample_method,
         initial_phase=initial_phase, nyquist=math.inf, return_final_phase=True, backend=backend,
     )  # fmt: skip

@@ -67,7 +67,7 @@ def resample(inputs: Tensor, n_timesteps: int, method: str = "linear", add_endpo
     lower, u, steps_per_frame = _positions(n_frames, n_timesteps, method, add_endpoint, inputs.device)
     trailing = [1] * (inputs.ndim - 1 - axis)
     blend: Tensor | None = None
-    for offset, weight in _weights(u, method):
+    for offset, weight in blending_weights(u, method):
         frames = (lower + offset).clamp(0, n_frames - 1)
         neighbour = inputs[:, frames] if axis else inputs[frames]
         if steps_per_frame:
@@ -99,7 +99,7 @@ def _positions(
     return scaled // denominator, (scaled % denominator).double() / denominator, False
 
 
-def _weights(u: Tensor, method: str) -> list[tuple[int, Tensor]]:
+def blending_weights(u: Tensor, method: str) -> list[tuple[int, Tensor]]:
     """Offsets of the frames that are blended at fraction `u` of an interval, with their weights."""
     if method == "nearest":
         return [(0, torch.ones_like(u))]

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastddsp.autograd import delay, filters, harmonic_bank, oscillator_bank, oscillators, partials, wavetable
+from fastddsp.autograd import (
+    delay,
+    filters,
+    harmonic_bank,
+    oscillator_bank,
+    oscillators,
+    partials,
+    spectral_loss,
+    wavetable,
+)
 
 SAMPLE_RATE = 1000
 
@@ -56,6 +65,7 @@ class Op:
       settings: its other arguments.
       n_samples: whether it takes the number of samples as an argument.
       alike_rows: whether a row's result does not depend on which row of the batch it is (that of a seed does).
+      makes_audio: whether its first output is [batch, samples], not [batch].
     """
 
     name: str
@@ -64,6 +74,7 @@ class Op:
     settings: dict = field(default_factory=dict)
     n_samples: bool = True
     alike_rows: bool = True
+    makes_audio: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -77,6 +88,10 @@ class Op:
             values = low + (high - low) * torch.rand(sizes, generator=generator)
             tensors.append(values.to(dtype).requires_grad_())
         return tensors
+
+    def shape(self, size: Size) -> tuple[int, ...]:
+        """Shape of the first output."""
+        return (size.batch, size.samples) if self.makes_audio else (size.batch,)
 
     def __call__(self, tensors: Sequence[Tensor], n_samples: int = SMALL.samples, **changes) -> tuple[Tensor, ...]:
         """The outputs, always as a tuple."""
@@ -115,6 +130,16 @@ OPS = [
             "harmonic_distribution": Input(("batch", "frames", 3)),
         },
         {"sample_rate": SAMPLE_RATE, "amp_resample_method": "cubic"},
+    ),
+    Op(
+        "harmonic_synthesis, two frame rates",
+        oscillators.harmonic_synthesis,
+        {
+            "frequencies": hertz("batch", 4, 1),
+            "amplitudes": Input(("batch", "frames", 1)),
+            "harmonic_distribution": Input(("batch", "frames", 3)),
+        },
+        {"sample_rate": SAMPLE_RATE},
     ),
     Op(
         "harmonic_oscillator_bank",
@@ -223,6 +248,17 @@ OPS = [
         {"max_length": 5},
         n_samples=False,
     ),
+    Op(
+        "spectral_loss",
+        spectral_loss.spectral_loss,
+        {
+            "target_audio": Input(("batch", "samples"), -1, 1),
+            "audio": Input(("batch", "samples"), -1, 1),
+        },
+        {"fft_sizes": (8, 6), "logmag_weight": 0.5},
+        n_samples=False,
+        makes_audio=False,
+    ),
 ]
 
 
@@ -285,7 +321,7 @@ class Renderings(torch.utils.data.Dataset):
 
 def mean_energy(outputs: Sequence[Tensor]) -> Tensor:
     """A loss that is a mean over the batch."""
-    return sum(y.double().square().flatten(1).sum(1).mean() for y in outputs)
+    return sum(y.double().square().sum() / len(y) for y in outputs)
 
 
 def distributed_worker(rank: int, folder: str) -> None:
