@@ -57,7 +57,8 @@ class _RealFFT(torch.autograd.Function):
         weights[0] = ctx.n
         if ctx.n % 2 == 0:
             weights[-1] = ctx.n
-        return torch.fft.irfft(grad * weights, ctx.n)[..., : ctx.n_samples], None
+        # narrow, because a slice of everything is an alias, which batched gradients (is_grads_batched) do not know.
+        return torch.fft.irfft(grad * weights, ctx.n).narrow(-1, 0, ctx.n_samples), None
 
 
 class _Magnitude(torch.autograd.Function):
