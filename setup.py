@@ -47,6 +47,7 @@ EXTRAS = {
     ],
     "cuda12": ["cupy-cuda12x>=13.3"],
     "cuda13": ["cupy-cuda13x>=13.6"],
+    "docs": ["mkdocstrings-python>=2.0,<3", "zensical>=0.0.73,<0.1"],
     "test": [
         "hypothesis>=6.112",
         "nvidia-cuda-nvdisasm>=13.0,<14; sys_platform == 'linux'",  # with NVRTC: CUDA kernels are tested without a GPU
@@ -56,7 +57,7 @@ EXTRAS = {
         "setuptools>=77",
     ],
 }
-EXTRAS["dev"] = [*EXTRAS["train"], *EXTRAS["test"], "mypy>=2.4", "pre-commit>=3.5", "ruff>=0.17"]
+EXTRAS["dev"] = [*EXTRAS["train"], *EXTRAS["docs"], *EXTRAS["test"], "mypy>=2.4", "pre-commit>=3.5", "ruff>=0.17"]
 
 setup(
     name="fastddsp",
