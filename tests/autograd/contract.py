@@ -132,6 +132,16 @@ OPS = [
         {"sample_rate": SAMPLE_RATE, "amp_resample_method": "cubic"},
     ),
     Op(
+        "harmonic_synthesis, two frame rates",
+        oscillators.harmonic_synthesis,
+        {
+            "frequencies": hertz("batch", 4, 1),
+            "amplitudes": Input(("batch", "frames", 1)),
+            "harmonic_distribution": Input(("batch", "frames", 3)),
+        },
+        {"sample_rate": SAMPLE_RATE},
+    ),
+    Op(
         "harmonic_oscillator_bank",
         oscillators.harmonic_oscillator_bank,
         {
