@@ -57,7 +57,15 @@ EXTRAS = {
         "setuptools>=77",
     ],
 }
-EXTRAS["dev"] = [*EXTRAS["train"], *EXTRAS["docs"], *EXTRAS["test"], "mypy>=2.4", "pre-commit>=3.5", "ruff>=0.17"]
+EXTRAS["dev"] = [
+    *EXTRAS["train"],
+    *EXTRAS["docs"],
+    *EXTRAS["test"],
+    "auraloss>=0.4,<0.5",
+    "mypy>=2.4",
+    "pre-commit>=3.5",
+    "ruff>=0.17",
+]
 
 setup(
     name="fastddsp",
