@@ -2,6 +2,7 @@
 
     Reverb     y = audio + audio * ir, ir[0] = 0 (the dry path is separate); "*" is convolution
     FIRFilter  y = audio, filtered frame by frame by magnitudes over [0, Nyquist]
+    ModDelay   y = audio + gain * audio, delayed by a length that changes from sample to sample
 
 A reverb's impulse response is a tensor, learnt or given, or decaying or filtered noise.
 """
@@ -9,12 +10,12 @@ A reverb's impulse response is a tensor, learnt or given, or decaying or filtere
 import torch
 from torch import nn
 
-from fastddsp.autograd import convolution, filters
+from fastddsp.autograd import convolution, delay, filters
 from fastddsp.autograd.scaling import exp_sigmoid
 from fastddsp.models.processors import Processor
 from fastddsp.models.synths import FilteredNoise, ScaleFn
 
-__all__ = ["ExpDecayReverb", "FIRFilter", "FilteredNoiseReverb", "Reverb"]
+__all__ = ["ExpDecayReverb", "FIRFilter", "FilteredNoiseReverb", "ModDelay", "Reverb"]
 
 
 class ConvolutionReverb(Processor):
@@ -237,3 +238,73 @@ class FIRFilter(Processor):
     def get_signal(self, audio: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
         """Filtered audio [batch, n_samples]."""
         return filters.frequency_filter(audio, magnitudes, window_size=self.window_size)
+
+
+class ModDelay(Processor):
+    """Delay whose length is modulated: chorus, flanger, vibrato.
+
+    As in magenta/ddsp the length runs from center_ms, at phase 0, to center_ms + depth_ms, at phase 1.
+
+    Args:
+        center_ms: Shortest delay in milliseconds.
+        depth_ms: What the phase adds to it, in milliseconds.
+        sample_rate: Hz, unless given per call.
+        gain_scale_fn: Makes the gain positive; None takes it as it is.
+        phase_scale_fn: Brings the phase between 0 and 1; None takes it as it is.
+        add_dry: Add the dry audio to the wet.
+        name: Name of the processor.
+        wrap: In the last sample of its range the delay turns back to none, as in magenta/ddsp, which clicks; False: it
+            goes on to its full length.
+
+    Source: magenta/ddsp `effects.ModDelay`; Zoelzer (ed.), DAFX, 2nd edition, 2011, section 2.6.
+    """
+
+    def __init__(
+        self,
+        center_ms: float = 15.0,
+        depth_ms: float = 10.0,
+        sample_rate: int = 16000,
+        gain_scale_fn: ScaleFn | None = exp_sigmoid,
+        phase_scale_fn: ScaleFn | None = torch.sigmoid,
+        add_dry: bool = True,
+        name: str = "mod_delay",
+        *,
+        wrap: bool = True,
+    ):
+        super().__init__(name)
+        self.center_ms = center_ms
+        self.depth_ms = depth_ms
+        self.sample_rate = sample_rate
+        self.gain_scale_fn = gain_scale_fn
+        self.phase_scale_fn = phase_scale_fn
+        self.add_dry = add_dry
+        self.wrap = wrap
+
+    def get_controls(self, audio: torch.Tensor, gain: torch.Tensor, phase: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Audio [batch, n_samples] as it is, positive gain and phase in [0, 1], both [batch, n_samples, 1]."""
+        if self.gain_scale_fn is not None:
+            gain = self.gain_scale_fn(gain)
+        if self.phase_scale_fn is not None:
+            phase = self.phase_scale_fn(phase)
+        return {"audio": audio, "gain": gain, "phase": phase}
+
+    def get_signal(
+        self, audio: torch.Tensor, gain: torch.Tensor, phase: torch.Tensor, *, sample_rate: int | None = None
+    ) -> torch.Tensor:
+        """Audio [batch, n_samples] with its delayed copy.
+
+        Args:
+            audio: Dry audio, [batch, n_samples].
+            gain: Of the delayed copy, [batch, n_samples, 1] or [batch, n_samples].
+            phase: 0: the shortest delay, 1: the longest; [batch, n_samples, 1] or [batch, n_samples].
+            sample_rate: Hz, for this call.
+
+        Returns:
+            Audio [batch, n_samples].
+        """
+        longest_ms = self.center_ms + self.depth_ms
+        max_length = int((sample_rate or self.sample_rate) / 1000.0 * longest_ms)
+        phase = phase * (self.depth_ms / longest_ms) + self.center_ms / longest_ms
+        wet = delay.variable_length_delay(phase, audio, max_length, wrap=self.wrap)
+        wet = wet * (gain.squeeze(-1) if gain.ndim == 3 else gain)
+        return wet + audio if self.add_dry else wet

@@ -3,6 +3,7 @@
     Harmonic       y(n) = A(n) sum_k d_k(n) sin(2 pi k phi(n)), phi the integral of f0_hz
     Sinusoidal     y(n) = sum_k a_k(n) sin(2 pi phi_k(n)), every phi_k the integral of a frequency of its own
     FilteredNoise  y    = white noise, filtered frame by frame by magnitudes over [0, Nyquist]
+    Wavetable      y(n) = A(n) w(phi(n) mod 1), phi the integral of f0_hz, w a table of one turn that changes slowly
 
 `n_samples` and `sample_rate` given to the constructor are defaults; either may be given per call.
 """
@@ -11,13 +12,13 @@ from collections.abc import Callable
 
 import torch
 
-from fastddsp.autograd import filters, oscillators, partials
+from fastddsp.autograd import filters, oscillators, partials, wavetable
 from fastddsp.autograd.frequency_scaling import frequencies_sigmoid
 from fastddsp.autograd.harmonics import normalize_harmonics, remove_above_nyquist
 from fastddsp.autograd.scaling import exp_sigmoid
 from fastddsp.models.processors import Processor
 
-__all__ = ["FilteredNoise", "Harmonic", "Sinusoidal", "TensorToAudio"]
+__all__ = ["FilteredNoise", "Harmonic", "Sinusoidal", "TensorToAudio", "Wavetable"]
 
 ScaleFn = Callable[[torch.Tensor], torch.Tensor]
 
@@ -260,3 +261,84 @@ class FilteredNoise(Processor):
         """
         n_samples = self.n_samples if n_samples is None else n_samples
         return filters.filtered_noise(magnitudes, n_samples, self.window_size, seed=seed, noise=noise)
+
+
+class Wavetable(Processor):
+    """Oscillator that reads its wave from tables.
+
+    Magenta/ddsp puts wavetables through `scale_fn` and leaves them so: all positive, a constant that follows the
+    amplitude under every tone. Here each scaled table's mean is taken off, unless `remove_dc` is False.
+
+    Args:
+        n_samples: Length of the audio, unless given per call.
+        sample_rate: Hz, unless given per call.
+        scale_fn: Makes amplitudes positive and bounds wavetables; None takes both as they are.
+        name: Name of the processor.
+        remove_dc: Take the mean off scaled wavetables; False: as magenta/ddsp.
+
+    Source: magenta/ddsp `synths.Wavetable`; Shan et al., Differentiable Wavetable Synthesis, ICASSP 2022.
+    """
+
+    def __init__(
+        self,
+        n_samples: int = 64000,
+        sample_rate: int = 16000,
+        scale_fn: ScaleFn | None = exp_sigmoid,
+        name: str = "wavetable",
+        *,
+        remove_dc: bool = True,
+    ):
+        super().__init__(name)
+        self.n_samples = n_samples
+        self.sample_rate = sample_rate
+        self.scale_fn = scale_fn
+        self.remove_dc = remove_dc
+
+    def get_controls(
+        self, amplitudes: torch.Tensor, wavetables: torch.Tensor, f0_hz: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Positive amplitudes and bounded wavetables.
+
+        Args:
+            amplitudes: Raw amplitude, [batch, frames, 1].
+            wavetables: Raw tables, [batch, frames, n_wavetable] or [batch, n_wavetable]; a batch of 1 serves all.
+            f0_hz: Fundamental in Hz, [batch, frames, 1].
+
+        Returns:
+            "amplitudes", "wavetables" and "f0_hz", shaped as they came.
+        """
+        if self.scale_fn is not None:
+            amplitudes = self.scale_fn(amplitudes)
+            wavetables = self.scale_fn(wavetables)
+            if self.remove_dc:
+                wavetables = wavetables - wavetables.mean(-1, keepdim=True)
+        return {"amplitudes": amplitudes, "wavetables": wavetables, "f0_hz": f0_hz}
+
+    def get_signal(
+        self,
+        amplitudes: torch.Tensor,
+        wavetables: torch.Tensor,
+        f0_hz: torch.Tensor,
+        *,
+        n_samples: int | None = None,
+        sample_rate: int | None = None,
+    ) -> torch.Tensor:
+        """Audio [batch, n_samples] of the controls.
+
+        Args:
+            amplitudes: Linear amplitude, [batch, frames, 1].
+            wavetables: One turn of the wave, [batch, frames, n_wavetable] or [batch, n_wavetable].
+            f0_hz: Fundamental in Hz, [batch, frames, 1].
+            n_samples: Length, for this call.
+            sample_rate: Hz, for this call.
+
+        Returns:
+            Audio [batch, n_samples].
+        """
+        return wavetable.wavetable_synthesis(
+            frequencies=f0_hz,
+            amplitudes=amplitudes,
+            wavetables=wavetables,
+            n_samples=self.n_samples if n_samples is None else n_samples,
+            sample_rate=sample_rate or self.sample_rate,
+        )

@@ -89,11 +89,11 @@ def _pull_back(g, phase, audio, max_length, wrap, order, b, n, end, work, d_phas
 @kernel
 def _add_up(own, max_length, d_audio):
     """d_audio [batch, samples] = the sum of what the chunks have: own [batch, chunks, max_length + chunk]."""
-    n_samples = d_audio.shape[1]
+    n_samples, chunk = d_audio.shape[1], own.shape[2] - max_length
     d_audio[:] = 0
     for b in range(own.shape[0]):
         for k in range(own.shape[1]):
-            first = k * SAMPLES_PER_CHUNK - max_length
+            first = k * chunk - max_length
             target = d_audio[b]
             for n in range(max(first, 0), min(first + own.shape[2], n_samples)):
                 target[n] += own[b, k, n - first]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastddsp.autograd import oscillators, partials
+from fastddsp.autograd import oscillators, partials, wavetable
 from tests.models import float32_phase
 
 
@@ -11,3 +11,4 @@ def reference_phase(monkeypatch):
     """Oscillators with the reference's float32 phase, so that all the rest can be compared tightly."""
     monkeypatch.setattr(oscillators, "harmonic_synthesis", float32_phase.harmonic_synthesis)
     monkeypatch.setattr(partials, "sinusoidal_bank", float32_phase.sinusoidal_bank)
+    monkeypatch.setattr(wavetable, "wavetable_synthesis", float32_phase.wavetable_synthesis)

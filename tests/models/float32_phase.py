@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fastddsp.autograd.resampling import resample
+from fastddsp.autograd.wavetable import linear_lookup
 
 TURN = float(np.float32(2 * math.pi))
 
@@ -63,3 +64,12 @@ def sinusoidal_bank(frequencies_hz, amplitudes, n_samples, sample_rate, amp_resa
     phase = SequentialSum.apply(frequency * TURN / sample_rate)
     phase = phase if modulo is None else phase % modulo
     return (amplitude * torch.sin(phase)).sum(dim=-1)
+
+
+def wavetable_synthesis(frequencies, amplitudes, wavetables, n_samples=64000, sample_rate=16000):
+    """Audio [batch, n_samples] of a wavetable oscillator that sums its phase in float32."""
+    advances = stretch(frequencies, n_samples)[..., 0] / sample_rate
+    phase = torch.nn.functional.pad(SequentialSum.apply(advances)[:, :-1], (1, 0)) % 1.0
+    if wavetables.ndim == 3:
+        wavetables = stretch(wavetables, n_samples)
+    return linear_lookup(phase, wavetables) * resample(amplitudes, n_samples, "window")[..., 0]

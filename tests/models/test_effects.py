@@ -7,7 +7,7 @@ from fastddsp.models import effects
 from tests.golden import load
 from tests.models.golden_modules import cases_of, check_module, noise_of
 
-EFFECTS = ("Reverb", "ExpDecayReverb", "FilteredNoiseReverb", "FIRFilter")
+EFFECTS = ("Reverb", "ExpDecayReverb", "FilteredNoiseReverb", "FIRFilter", "ModDelay")
 CASES = [c for effect in EFFECTS for c in cases_of(load("effects_all.npz"), f"effects.{effect}.")]
 
 
@@ -35,3 +35,22 @@ def test_the_first_sample_of_a_response_is_the_dry_path_and_does_not_count():
     response = torch.tensor([5.0, 1.0, 0.5])
     wet = effects.Reverb()(impulse, response)
     torch.testing.assert_close(wet, torch.tensor([[1.0, 1.0, 0.5, 0, 0, 0, 0, 0]]), atol=1e-6, rtol=0)
+
+
+def test_a_modulated_delay_goes_from_its_center_to_center_and_depth():
+    impulse = torch.zeros(1, 100)
+    impulse[0, 0] = 1.0
+    vibrato = effects.ModDelay(3.0, 2.0, 10_000, None, None, add_dry=False, wrap=False)
+    for phase, expected in (0.0, 30), (0.5, 40), (1.0, 50):
+        wet = vibrato(impulse, torch.ones(1, 100, 1), torch.full((1, 100, 1), phase))
+        assert wet.argmax() == expected and wet[0, expected] == pytest.approx(1.0, abs=1e-4)  # 50 eps of its length
+
+
+def test_at_its_end_a_modulated_delay_turns_back_unless_told_not_to():
+    audio, ones = torch.randn(1, 100, generator=torch.Generator().manual_seed(0)), torch.ones(1, 100, 1)
+    settings = {"center_ms": 0.0, "depth_ms": 5.0, "sample_rate": 2000, "phase_scale_fn": None, "add_dry": False}
+    as_magenta, straight = (
+        effects.ModDelay(gain_scale_fn=None, wrap=wrap, **settings)(audio, ones, ones) for wrap in (True, False)
+    )
+    assert torch.equal(as_magenta, audio)
+    assert torch.equal(straight[:, 10:], audio[:, :-10]) and not straight[:, :10].any()

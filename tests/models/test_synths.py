@@ -8,11 +8,13 @@ from tests.golden import compare, load
 from tests.models.golden_modules import cases_of, check_module, noise_of
 
 CASES = load("synths_all.npz")
-SYNTHS = ("TensorToAudio", "Harmonic", "Sinusoidal", "FilteredNoise")
+SYNTHS = ("TensorToAudio", "Harmonic", "Sinusoidal", "FilteredNoise", "Wavetable")
+AS_MAGENTA = {"Wavetable": {"remove_dc": False}}
 
 
 def made(case):
-    return getattr(synths, case.function.split(".")[1])(**case.meta.get("init", {}))
+    name = case.function.split(".")[1]
+    return getattr(synths, name)(**case.meta.get("init", {}), **AS_MAGENTA.get(name, {}))
 
 
 def part(case, synth):
@@ -32,7 +34,9 @@ def test_synths_agree_with_the_reference(case, reference_phase):
 
 
 @pytest.mark.parametrize(
-    "case", [c for s in ("Harmonic", "Sinusoidal") for c in cases_of(CASES, f"synths.{s}.get_signal")], ids=str
+    "case",
+    [c for s in ("Harmonic", "Sinusoidal", "Wavetable") for c in cases_of(CASES, f"synths.{s}.get_signal")],
+    ids=str,
 )
 def test_oscillators_agree_with_the_float64_answer(case):
     # 7 partials of amplitude up to 1 and phases of some 1e2 turns: exact phases leave float32 rounding of the sines.
@@ -69,3 +73,24 @@ def test_noise_of_a_given_seed_is_the_same_whatever_torchs_seed():
     torch.rand(3)
     assert torch.equal(noise(magnitudes, n_samples=50, seed=7), first) and first.shape == (2, 50)
     assert not torch.equal(torch.get_rng_state(), state)
+
+
+def test_scaled_wavetables_have_no_constant_which_those_of_magenta_have():
+    inputs = torch.zeros(1, 4, 1), torch.randn(1, 4, 16), torch.full((1, 4, 1), 100.0)
+    ours, magentas = (synths.Wavetable(remove_dc=r).get_controls(*inputs)["wavetables"] for r in (True, False))
+    assert magentas.min() > 0
+    torch.testing.assert_close(ours.mean(-1), torch.zeros(1, 4), rtol=0, atol=1e-6)
+    torch.testing.assert_close(ours - ours[..., :1], magentas - magentas[..., :1])
+
+
+def test_wavetables_given_as_they_are_stay_so():
+    tables, ones = torch.randn(2, 4, 16), torch.ones(2, 4, 1)
+    assert synths.Wavetable(scale_fn=None).get_controls(ones, tables, ones)["wavetables"] is tables
+
+
+def test_one_wavetable_serves_the_batch():
+    synth, flat = synths.Wavetable(n_samples=64), torch.ones(3, 4, 1)
+    table = torch.randn(1, 16)
+    audio = synth(flat, table, 100 * flat)
+    assert audio.shape == (3, 64)
+    assert torch.equal(audio, synth(flat, table.expand(3, -1), 100 * flat))
