@@ -60,7 +60,7 @@ DIFFERENCES = (
         "oscillator_bank, harmonic_oscillator_bank, harmonic_synthesis, streaming_harmonic_synthesis, "
         "wavetable_synthesis, angular_cumsum, Harmonic, Sinusoidal, Wavetable",
         (),
-        "sums the phase in float32: half a turn off after 4 s of a steady 440 Hz, each harmonic by an amount of its own",
+        "sums the phase in float32: half a turn off after 4 s of a steady 440 Hz, and each harmonic by its own amount",
         "phases are exact modulo one turn; `use_angular_cumsum` is accepted and changes nothing, because drift is an "
         "error and not a sound",
     ),
@@ -114,6 +114,12 @@ DIFFERENCES = (
         "the distance in Hz",
     ),
     Difference(
+        "harmonic_distribution_to_wavetable",
+        (),
+        "an odd n_wavetable gives one point less; a harmonic at n_wavetable / 2 comes out at half its amplitude",
+        "as many points as were asked for, and the harmonic's whole amplitude",
+    ),
+    Difference(
         "frequency_filter, FilteredNoise, FIRFilter",
         (),
         "raises if frames of ceil(samples / frames) samples use up the audio before the last frame",
@@ -121,11 +127,7 @@ DIFFERENCES = (
     ),
 )
 NOT_COMPARED = {  # pattern of names of cases or files -> reason
-    "core_wavetable.npz": "wavetables and delay lines, not in this version",
-    "mod_delay_*": "`ModDelay`, not in this version",
-    "wavetable_?_*": "`Wavetable`, not in this version",
     "models_vst.npz": "the real-time modules of `training.inference`, not in this version",
-    "online_f0_power": "`OnlineF0PowerPreprocessor`, not in this version",
 }
 
 
