@@ -119,6 +119,11 @@ class PretrainedCREPE(nn.Module):
         """Frames with mean 0 and deviation 1; silence stays silent."""
         return normalize_frames(frames)
 
+    @staticmethod
+    def viterbi_decode(acts: torch.Tensor) -> torch.Tensor:
+        """Bins of the most probable path, int64 [batch, frames], of activities [batch, frames, 360]."""
+        return smooth_centers(acts)
+
     def predict_f0_and_confidence(
         self, audio: torch.Tensor, viterbi: bool = False, padding: str = "center"
     ) -> tuple[torch.Tensor, torch.Tensor]:

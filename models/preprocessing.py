@@ -72,11 +72,6 @@ class F0Preprocessor(DictLayer):
         time_steps = time_steps or f0_hz.shape[1]
         return resample(f0_hz, time_steps), resample(level_db, time_steps)
 
-    @staticmethod
-    def invert_scaling(f0_scaled: torch.Tensor, level_scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scaled f0 and level back to Hz and dB."""
-        return inv_scale_f0_hz(f0_scaled), inv_scale_db(level_scaled)
-
 
 class F0LoudnessPreprocessor(F0Preprocessor):
     """Brings f0 and loudness to the frames of the model, and scales them.
@@ -131,6 +126,11 @@ class F0LoudnessPreprocessor(F0Preprocessor):
             "ld_scaled": scale_db(loudness_db),
         }
 
+    @staticmethod
+    def invert_scaling(f0_scaled: torch.Tensor, ld_scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scaled f0 and loudness back to Hz and dB."""
+        return inv_scale_f0_hz(f0_scaled), inv_scale_db(ld_scaled)
+
 
 class F0PowerPreprocessor(F0Preprocessor):
     """Brings f0 and power to the frames of the model, and scales them.
@@ -179,6 +179,11 @@ class F0PowerPreprocessor(F0Preprocessor):
             )
         f0_hz, pw_db = self.resample(f0_hz, power_db, audio)
         return {"f0_hz": f0_hz, "pw_db": pw_db, "f0_scaled": scale_f0_hz(f0_hz), "pw_scaled": scale_db(pw_db)}
+
+    @staticmethod
+    def invert_scaling(f0_scaled: torch.Tensor, pw_scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scaled f0 and power back to Hz and dB."""
+        return inv_scale_f0_hz(f0_scaled), inv_scale_db(pw_scaled)
 
 
 class OnlineF0PowerPreprocessor(DictLayer):
@@ -252,21 +257,20 @@ class OnlineF0PowerPreprocessor(DictLayer):
         if self.compute_f0:
             with torch.no_grad():
                 f0_hz, f0_confidence = self.crepe_model.predict_f0_and_confidence(audio, self.viterbi, self.padding)
-        given = {"f0_hz": f0_hz, "f0_confidence": f0_confidence, "pw_db": pw_db}
+        if f0_hz is None or f0_confidence is None or pw_db is None:
+            raise ValueError("f0_hz, f0_confidence and pw_db must be given where they are not computed")
         time_steps, _ = spectral.get_framed_lengths(audio.shape[1], self.frame_size, self.hop_size, self.padding)
-        for name, feature in given.items():
-            if feature is None:
-                raise ValueError(f"{name} must be given where it is not computed")
+        for name, feature in {"f0_hz": f0_hz, "f0_confidence": f0_confidence, "pw_db": pw_db}.items():
             if feature.shape[1] != time_steps:
                 raise ValueError(
                     f"{name} must have {time_steps} frames, as {audio.shape[1]} samples of audio have at frame_rate "
                     f"{self.frame_rate} and padding {self.padding!r}, got {feature.shape[1]}"
                 )
-        f0_hz, pw_db = at_least_3d(given["f0_hz"]), at_least_3d(given["pw_db"])
+        f0_hz, pw_db = at_least_3d(f0_hz), at_least_3d(pw_db)
         return {
             "f0_hz": f0_hz,
             "pw_db": pw_db,
             "f0_scaled": scale_f0_hz(f0_hz),
             "pw_scaled": scale_db(pw_db),
-            "f0_confidence": given["f0_confidence"],
+            "f0_confidence": f0_confidence,
         }

@@ -71,7 +71,7 @@ def test_features_that_are_given_must_have_the_frames_of_the_audio():
     features = {"audio": torch.randn(1, 3200), "f0_hz": torch.ones(1, 10), "f0_confidence": torch.ones(1, 11)}
     with pytest.raises(ValueError, match=r"f0_hz must have 11 frames, as 3200 samples .* padding 'center', got 10"):
         preprocessor(features)
-    with pytest.raises(ValueError, match="f0_confidence must be given where it is not computed"):
+    with pytest.raises(ValueError, match="f0_hz, f0_confidence and pw_db must be given where"):
         preprocessor({"audio": features["audio"], "f0_hz": torch.ones(1, 11)})
     with pytest.raises(ValueError, match="crepe_saved_model_path must be given with compute_f0"):
         preprocessing.OnlineF0PowerPreprocessor(crepe_saved_model_path=None)
