@@ -1,0 +1,1 @@
+"""CUDA C kernels (`.cu`), compiled by NVRTC and launched through CuPy on memory that the caller allocated."""
