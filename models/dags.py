@@ -8,6 +8,7 @@ of the list, so a node may read only what stands before it.
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -45,14 +46,16 @@ class DAGLayer(nn.Module):
         dag: List of nodes [module, input_keys] or [module, input_keys, output_keys]. `module` is a module with a
             `name`, or the name of one of `modules`. `output_keys` name the returned values of a module that does not
             return a dictionary (default "out").
+        name: Key of this layer's outputs in another graph; by default that of its class, such as "processor_group".
         **modules: Modules by name; each becomes a sub-module (`dag_layer.reverb`).
 
     Raises:
         ValueError: A node is malformed, or names a module or an input that does not exist.
     """
 
-    def __init__(self, dag: DAG, **modules: nn.Module):
+    def __init__(self, dag: DAG, *, name: str | None = None, **modules: nn.Module):
         super().__init__()
+        self.name = name or _snake_case(type(self).__name__)
         if not dag:
             raise ValueError("dag must have at least one node")
         self.dag = []
@@ -63,18 +66,18 @@ class DAGLayer(nn.Module):
                 )
             module, *keys = node
             if is_module(module):
-                name = getattr(module, "name", None)
-                if not isinstance(name, str):
+                its_name = getattr(module, "name", None)
+                if not isinstance(its_name, str):
                     raise ValueError(f"a {type(module).__name__} in a dag must have a name, or be given by keyword")
-                if modules.get(name, module) is not module:
-                    raise ValueError(f"a dag must not have two modules called {name!r}: give one of them another name")
-                modules[name] = module
-                module = name
+                if modules.get(its_name, module) is not module:
+                    raise ValueError(f"a dag must not have two modules called {its_name!r}: give one another name")
+                modules[its_name] = module
+                module = its_name
             self.dag.append((module, *(tuple(names) for names in keys)))
-        for name, module in modules.items():
-            if name in RESERVED or hasattr(type(self), name) or hasattr(self, name):
-                raise ValueError(f"a module of a dag must not be called {name!r}: that name is taken")
-            self.add_module(name, module)
+        for given_name, given in modules.items():
+            if given_name in RESERVED or hasattr(type(self), given_name) or hasattr(self, given_name):
+                raise ValueError(f"a module of a dag must not be called {given_name!r}: that name is taken")
+            self.add_module(given_name, given)
         self.module_names = list(modules)
         if unknown := {node[0] for node in self.dag} - set(modules):
             raise ValueError(f"dag names {sorted(unknown)}, but the modules are {self.module_names}")
@@ -185,6 +188,11 @@ class DAGLayer(nn.Module):
                 else:
                     yield place, rest if first == "inputs" and rest else nested_key, ""
             latest[name] = place
+
+
+def _snake_case(name: str) -> str:
+    """Keras' name of a layer of this class: "DAGLayer" is "dag_layer"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _mermaid_text(text: str) -> str:

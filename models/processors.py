@@ -79,11 +79,12 @@ class ProcessorGroup(DAGLayer):
 
     Args:
         dag: List of nodes [processor, input_keys], see `dags.DAGLayer`.
+        name: Key of this group's outputs in another graph.
         **processors: Processors by name, for nodes that name them.
     """
 
-    def __init__(self, dag: DAG, **processors: nn.Module):
-        super().__init__(dag, **processors)
+    def __init__(self, dag: DAG, *, name: str | None = None, **processors: nn.Module):
+        super().__init__(dag, name=name, **processors)
         self.processor_names = self.module_names
 
     @property

@@ -47,6 +47,16 @@ def test_an_empty_or_malformed_graph_is_refused():
         ProcessorGroup([[torch.nn.Linear(1, 1), ["a"]]])
 
 
+def test_a_group_may_stand_in_another_under_its_name():
+    inner = ProcessorGroup([[Add(), ["one", "two"]]])
+    assert (inner.name, DAGLayer([[Add(), ["a", "b"]]]).name) == ("processor_group", "dag_layer")
+    both = {"one": torch.ones(1), "two": torch.ones(1)}
+    for name in ("processor_group", "sum"):
+        group = ProcessorGroup([[Add(), ["one", "two"]]], name=name)
+        outer = ProcessorGroup([[group, ["inputs"]], [Add(), [f"{name}/signal", "one"]]])
+        assert outer(both).item() == 3.0
+
+
 def test_modules_that_are_no_processors_run_in_a_graph_too():
     group = ProcessorGroup([["net", ["a"], ["b"]], [Add(), ["a", "net/b"]]], net=torch.nn.Identity())
     assert torch.equal(group({"a": torch.ones(2)}), torch.full((2,), 2.0))
