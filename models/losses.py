@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastddsp.autograd import spectral
+from fastddsp.autograd import checks, spectral
 from fastddsp.autograd.scaling import hz_to_midi, safe_log
+from fastddsp.autograd.spectral_loss import spectral_loss
 from fastddsp.models.dags import DAG, DAGLayer
 
 __all__ = ["Loss", "LossGroup", "SpectralLoss", "amp_loss", "freq_loss", "mean_difference"]
@@ -46,11 +47,12 @@ class LossGroup(DAGLayer):
 
     Args:
         dag: List of nodes [loss, input_keys], see `dags.DAGLayer`.
+        name: Of the group.
         **losses: Losses by name, for nodes that name them.
     """
 
-    def __init__(self, dag: DAG, **losses: nn.Module):
-        super().__init__(dag, **losses)
+    def __init__(self, dag: DAG, *, name: str | None = None, **losses: nn.Module):
+        super().__init__(dag, name=name, **losses)
         self.loss_names = self.module_names
 
     @property
@@ -58,9 +60,11 @@ class LossGroup(DAGLayer):
         """The losses in the order in which they were added."""
         return [getattr(self, name) for name in self.loss_names]
 
-    def forward(self, inputs: Mapping[str, Any], **options: Any) -> dict[str, torch.Tensor]:
+    def forward(  # type: ignore[override]  # magenta names the argument so
+        self, outputs: Mapping[str, Any], **options: Any
+    ) -> dict[str, torch.Tensor]:
         """Flat dictionary {name: scalar} of all losses."""
-        of_module = self.run_dag(inputs, **options)
+        of_module = self.run_dag(outputs, **options)
         return {name: value for module in self.loss_names for name, value in of_module[module].items()}
 
     def get_losses_dict(self, outputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -101,6 +105,10 @@ def mean_difference(
 
 class SpectralLoss(Loss):
     """Multi-scale spectrogram loss; a term whose weight is 0 is not computed.
+
+    Magnitudes and log magnitudes alone (the default, the presets), in L1 or L2, unweighted, run in a fused kernel that
+    keeps no spectrogram (`fastddsp.autograd.spectral_loss`), if the two signals are alike; everything else is plain
+    torch.
 
     Args:
         fft_sizes: Window sizes in samples; the hop is a quarter.
@@ -155,8 +163,14 @@ class SpectralLoss(Loss):
         Returns:
             Scalar.
         """
+        target_audio, audio = checks.computed_in_float32(target_audio, audio)
         loss = audio.new_zeros(())
-        for size in self.fft_sizes if self._compares_magnitudes() else ():
+        fused = self._is_fused(target_audio, audio, weights)
+        if fused:
+            terms = max(self.mag_weight, 0.0), max(self.logmag_weight, 0.0)
+            rows = spectral_loss(target_audio, audio, self.fft_sizes, self.loss_type.upper(), *terms)
+            loss = loss + rows.mean()
+        for size in self.fft_sizes if self._compares_magnitudes() and not fused else ():
             target_mag = spectral.compute_mag(target_audio, size=size)
             mag = spectral.compute_mag(audio, size=size)
             for (weight, target), (_, value) in zip(self._views(target_mag), self._views(mag), strict=True):
@@ -166,9 +180,25 @@ class SpectralLoss(Loss):
             loss = loss + self.loudness_weight * mean_difference(target, value, self.loss_type, weights)
         return loss
 
+    def _is_fused(self, target_audio: torch.Tensor, audio: torch.Tensor, weights: torch.Tensor | float | None) -> bool:
+        """Whether the kernel, which knows magnitudes and logarithms, in L1 and L2, computes all magnitude terms."""
+        pair = target_audio, audio
+        return (
+            weights is None
+            and self.loss_type.upper() in ("L1", "L2")
+            and (self.mag_weight > 0 or self.logmag_weight > 0)
+            and not self._compares_neighbours()
+            and all(x.device.type == "cpu" and x.ndim == 2 and x.dtype in (torch.float32, torch.float64) for x in pair)
+            and target_audio.shape == audio.shape
+            and target_audio.dtype == audio.dtype
+        )
+
     def _compares_magnitudes(self) -> bool:
-        others = (self.delta_time_weight, self.delta_freq_weight, self.cumsum_freq_weight, self.logmag_weight)
-        return self.mag_weight > 0 or any(weight > 0 for weight in others)
+        return self.mag_weight > 0 or self.logmag_weight > 0 or self._compares_neighbours()
+
+    def _compares_neighbours(self) -> bool:
+        """Whether there are terms across frames or bins."""
+        return any(weight > 0 for weight in (self.delta_time_weight, self.delta_freq_weight, self.cumsum_freq_weight))
 
     def _views(self, mag: torch.Tensor) -> Iterator[tuple[float, torch.Tensor]]:
         """The pairs (weight, what is compared), one at a time, so that few are in memory at once."""

@@ -11,8 +11,8 @@ What reaches past a chunk's stretch is its tail. Tails, and the losses of chunks
 chunks are done, so that results do not depend on threads.
 
 Squares leave the range of float32 where magnitudes do not. So a chunk is computed on samples times a power of two: it
-rounds nothing and brings the largest to about 2^LEVEL. Squares stay finite, and magnitudes down to 2^-90 of the largest
-sample are told from 0.
+rounds nothing and brings the largest to about 2^LEVEL. Squares stay finite, and magnitudes down to 2^-74 of the largest
+sample (2^-82 where that is below 2^-8) are told from 0.
 """
 
 import math
@@ -28,15 +28,16 @@ from fastddsp.kernels.fir import hann
 from fastddsp.kernels.spectral_loss import EPS, Scale, scale
 
 STRETCH = 2**14  # samples: two signals' frames of one scale fill 512 kB, and an FFT call is worth its fixed cost
-LEVEL = 40  # 2^40 times the 2^11 or so that an FFT makes of it, squared and added up, is well inside float32
-MAX_SHIFT = 48  # so that slopes, which have its inverse square, are inside too
+LEVEL = 24  # 2^24 times the 2^11 or so that an FFT makes of it, squared and added up, is well inside float32
+MAX_SHIFT = 32  # so that slopes, which have its inverse square, times 1 / magnitude, stay normal numbers
 ZERO = 2.0**-100  # powers up to this count as 0, so that 1 / power times a slope does not overflow
+LOG_2 = math.log(2.0)
 ALONE = 2**14  # samples that one thread does sooner than two
 FFT = Callable[[np.ndarray], np.ndarray]  # real [.., N] -> complex [.., N / 2 + 1]
 InverseFFT = Callable[[np.ndarray, int], np.ndarray]  # back to N samples, N times the signal
 
 
-# --------------------------------------------------------------------------------------------------- the logarithm-----
+# ------------------------------------------------------------------------------------------------------ the logarithm
 
 
 @intrinsic
@@ -65,18 +66,21 @@ _P = tuple(
     )
 )
 _SQRT_HALF = np.int32(np.float32(math.sqrt(0.5)).view(np.int32))
-_LN2 = np.float32(math.log(2.0))
 _23, _MANTISSA = np.int32(23), np.int32(0x7FFFFF)
 
 
 def _log(x):
-    """Natural logarithm of a positive normal number; of float32 without a call, so that loops over it are vectors."""
+    """(e, r) with log x = e log 2 + r, of a positive normal number.
+
+    Apart, because differences of e are exact. Of float32 without a call, so that loops over it are vectors; float64 has
+    digits to spare, and e = 0.
+    """
 
 
 @overload(_log, inline="always")
 def _log_of(x):
     if x != types.float32:
-        return lambda x: math.log(x)
+        return lambda x: (0.0, math.log(x))
 
     def log(x):
         above = np.int32(_bits(x) - _SQRT_HALF)
@@ -91,7 +95,7 @@ def _log_of(x):
         p = p * f + _P[1]
         p = p * f + _P[0]
         square = f * f
-        return np.float32(exponent) * _LN2 + (f + square * (p * f - np.float32(0.5)))
+        return np.float32(exponent), f + square * (p * f - np.float32(0.5))
 
     return log
 
@@ -118,9 +122,10 @@ def _make_compare(logs: bool):
     # reassoc: sums as vectors. A function of one frame, so that LLVM sees that the rows do not overlap: all frames in
     # one function take 7.5 ns a bin instead of 1.6.
     @njit(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-    def compare(y, x, squared, slopes, log_of_zero):
+    def compare(y, x, squared, slopes, log_power_of_zero):
         mag_slope, log_slope = slopes
-        zero, one, half, nothing = type(mag_slope)(0), type(mag_slope)(1), type(mag_slope)(0.5), type(mag_slope)(ZERO)
+        number = type(mag_slope)
+        zero, one, half, nothing, log_2 = number(0), number(1), number(0.5), number(ZERO), number(LOG_2)
         mag_sum, log_sum = zero, zero
         for k in range(len(x)):
             re, im = x[k].real, x[k].imag
@@ -133,10 +138,12 @@ def _make_compare(logs: bool):
             mag_sum += d * d if squared else abs(d)
             slope = mag_slope * (d if squared else sign)
             if logs:
-                x_log, y_log = _log(x_power), _log(y_power)
-                x_log = x_log if x_power > nothing else log_of_zero
-                y_log = y_log if y_power > nothing else log_of_zero
-                d = half * (x_log - y_log)
+                (x_exponent, x_rest), (y_exponent, y_rest) = _log(x_power), _log(y_power)
+                if x_power <= nothing:
+                    x_exponent, x_rest = zero, log_power_of_zero
+                if y_power <= nothing:
+                    y_exponent, y_rest = zero, log_power_of_zero
+                d = half * ((x_exponent - y_exponent) * log_2 + (x_rest - y_rest))
                 sign = math.copysign(one, d) if d != zero else zero
                 log_sum += d * d if squared else abs(d)
                 slope += log_slope * (d if squared else sign) * inverse
@@ -153,7 +160,7 @@ _compare_both, _compare_magnitudes = _make_compare(True), _make_compare(False)
 
 
 @kernel
-def _differentiate(spectra, logs, squared, slopes, log_of_zero, both, sums):
+def _differentiate(spectra, logs, squared, slopes, log_power_of_zero, both, sums):
     """Add each frame's sums of d to `sums`; turn spectra [2, frames, bins] into gradients of spectra.
 
     They come doubled in the first and last bin, as the inverse real FFT wants its adjoint. The first of the two is left
@@ -165,16 +172,16 @@ def _differentiate(spectra, logs, squared, slopes, log_of_zero, both, sums):
         if both:
             spare[:] = x
         if logs:
-            of_mag, of_log = _compare_both(y, x, squared, slopes, log_of_zero)
+            of_mag, of_log = _compare_both(y, x, squared, slopes, log_power_of_zero)
         else:
-            of_mag, of_log = _compare_magnitudes(y, x, squared, slopes, log_of_zero)
+            of_mag, of_log = _compare_magnitudes(y, x, squared, slopes, log_power_of_zero)
         sums[0] += of_mag
         sums[1] += of_log
         if both:
             if logs:
-                _compare_both(spare, y, squared, slopes, log_of_zero)
+                _compare_both(spare, y, squared, slopes, log_power_of_zero)
             else:
-                _compare_magnitudes(spare, y, squared, slopes, log_of_zero)
+                _compare_magnitudes(spare, y, squared, slopes, log_power_of_zero)
 
 
 @kernel
@@ -282,13 +289,14 @@ class _Job:
         count = s.n_frames * s.n_bins
         a, c = self.weights[0] * unit / count, self.weights[1] / count
         slopes = tuple(number((2 if self.squared else 1) * slope) for slope in (a, c))
-        sums, log_of_zero = np.zeros(2), number(math.log(EPS * shift))
-        _differentiate(spectra, c > 0, self.squared, slopes, log_of_zero, self.needs[0], sums)
+        sums, log_power_of_zero = np.zeros(2), number(2 * math.log(EPS * shift))
+        _differentiate(spectra, c > 0, self.squared, slopes, log_power_of_zero, self.needs[0], sums)
         if any(self.needs):
             wanted = spectra[0 if self.needs[0] else 1 : 2 if self.needs[1] else 1]
             back = self.irfft(wanted, s.fft_size)
             _overlap_add(back, window, s.hop_size, offset, number(shift / 2), self.gradients)
-        return float(a * sums[0] + c * sums[1])
+        of_mag, of_log = sums.tolist()
+        return a * of_mag + c * of_log
 
 
 def _shift(largest: float) -> float:

@@ -49,6 +49,34 @@ def test_cosine_difference_is_one_minus_the_cosine_of_the_angle():
     assert losses.mean_difference(target, value, "cosine", weights).item() == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("loss_type", ["L1", "l2"])
+@pytest.mark.parametrize("logmag_weight", [0.0, 1.0])
+def test_the_fused_loss_is_the_plain_one(loss_type, logmag_weight):
+    """A weight of 1 for every bin takes the plain path."""
+    target, audio = torch.randn(2, 3, 2000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    audio.requires_grad_()
+    loss = losses.SpectralLoss((512, 96), loss_type, logmag_weight=logmag_weight, loudness_weight=0.1)
+    fused, plain = loss(target, audio), loss(target, audio, weights=1.0)
+    torch.testing.assert_close(fused, plain, rtol=1e-12, atol=0)
+    actual, expected = (torch.autograd.grad(value, audio)[0] for value in (fused, plain))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-9 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("shape", [(700,), (2, 700, 1)], ids=str)
+def test_signals_of_other_shapes_are_compared_too(shape):
+    target, audio = torch.randn(2, *shape)
+    loss = losses.SpectralLoss((128, 64), logmag_weight=1.0)
+    flat = [x.reshape(-1, 700) for x in (target, audio)]
+    torch.testing.assert_close(loss(target, audio), loss(*flat))
+
+
+def test_under_autocast_the_loss_is_computed_in_float32():
+    target, audio = torch.randn(2, 2, 700).bfloat16()
+    loss = losses.SpectralLoss((128, 64), logmag_weight=1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert loss(target, audio) == loss(target.float(), audio.float())
+
+
 def test_spectral_loss_of_cosines_ignores_loudness_and_is_finite_on_silence():
     audio = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0))
     loss = losses.SpectralLoss((256,), "COSINE")
