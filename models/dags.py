@@ -69,9 +69,8 @@ class DAGLayer(nn.Module):
                 its_name = getattr(module, "name", None)
                 if not isinstance(its_name, str):
                     raise ValueError(f"a {type(module).__name__} in a dag must have a name, or be given by keyword")
-                if modules.get(its_name, module) is not module:
+                if modules.setdefault(its_name, module) is not module:
                     raise ValueError(f"a dag must not have two modules called {its_name!r}: give one another name")
-                modules[its_name] = module
                 module = its_name
             self.dag.append((module, *(tuple(names) for names in keys)))
         for given_name, given in modules.items():
