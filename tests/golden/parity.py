@@ -3,16 +3,14 @@
     python -m tests.golden.parity [--out docs/parity.md]
 
 The golden tests run (those with a parameter that is a golden case, or with the mark `golden`), `compare` keeps what
-they compared, and this tabulates it: the page says what the tests say. A case that no test compares must have its
-reason in DIFFERENCES or NOT_COMPARED, or nothing is written.
+they compared, and this tabulates it: the page says what the tests say. A case that no test compares must be one of
+DIFFERENCES, with its reason, or nothing is written.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from fnmatch import fnmatch
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,9 +124,6 @@ DIFFERENCES = (
         "divides the audio evenly",
     ),
 )
-NOT_COMPARED = {  # pattern of names of cases or files -> reason
-    "models_vst.npz": "the real-time modules of `training.inference`, not in this version",
-}
 
 
 class GoldenOnly:
@@ -166,11 +161,6 @@ def not_compared(comparisons: list[Comparison]) -> list[tuple[str, str]]:
     return [(file, case.name) for file in files for case in load(file) if case.name not in done]
 
 
-def reason_for(case: tuple[str, str]) -> str | None:
-    """Why no test compares a case."""
-    return next((reason for pattern, reason in NOT_COMPARED.items() if any(fnmatch(x, pattern) for x in case)), None)
-
-
 def page(comparisons: list[Comparison]) -> str:
     """The page, in Markdown."""
     n_cases = sum(len(load(path.name)) for path in FOLDER.glob("*.npz"))
@@ -186,9 +176,6 @@ def page(comparisons: list[Comparison]) -> str:
     for difference in DIFFERENCES:
         names = ", ".join(f"`{name}`" for name in difference.cases) or "-"
         lines.append(f"| {difference.functions} | {difference.magenta} | {difference.here} | {names} |")
-    lines += ["", "## Not compared", "", "| reason | recorded cases |", "| --- | --- |"]
-    for reason, cases in groupby(not_compared(comparisons), reason_for):
-        lines.append(f"| {reason} | {', '.join(f'`{name}`' for _, name in cases)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -237,7 +224,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PAGE)
     out = parser.parse_args().out
     comparisons = run_golden_tests()
-    if missing := [case for case in not_compared(comparisons) if reason_for(case) is None]:
+    if missing := not_compared(comparisons):
         raise SystemExit(f"no test compares {missing}")
     out.write_text(page(comparisons), "utf-8")
     print(f"{out}: {Counter(c.kind for c in comparisons)}")
