@@ -39,23 +39,56 @@ def differentiate(op: Any, function: type[torch.autograd.Function]) -> None:
     torch.library.register_autograd(op, function.backward, setup_context=function.setup_context, lib=_library)
 
 
-def check_backend(backend: str, device: torch.device) -> None:
-    """Raise unless `backend` can run on `device`: nothing is copied to another device silently."""
+def implement_cuda(name: str, function: Callable) -> None:
+    """Give `fastddsp::name` its implementation on CUDA tensors; it takes and returns what the CPU's does."""
+    _library.impl(name, function, "CUDA")
+
+
+def queue(tensor: torch.Tensor) -> Any:
+    """Where kernels on a CUDA tensor run: its device and torch's current stream there, asked for at every call."""
+    from fastddsp.kernels.cuda.launch import Queue
+
+    return Queue(tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream)
+
+
+def check_backend(backend: str, device: torch.device, *, cuda: bool = False) -> None:
+    """Raise unless `backend` can run on `device`: nothing is copied to another device silently.
+
+    Args:
+      backend: what the caller asked for, one of BACKENDS.
+      device: of the tensors.
+      cuda: whether the function has CUDA kernels.
+    """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
-    if backend == "cuda" or (backend == "auto" and device.type == "cuda"):
-        raise NotImplementedError(
-            "backend 'cuda': this version of fastddsp has no CUDA kernels; move the tensors to the CPU"
-        )
-    if device.type != "cpu":
+    if backend == "auto" and device.type == "cpu":
+        return
+    if device.type not in ("cpu", "cuda"):
         raise NotImplementedError(f"no kernels for device {device}: move the tensors to the CPU")
+    chosen = device.type if backend == "auto" else backend
+    if chosen == "cuda" and not cuda:
+        raise NotImplementedError("backend 'cuda': this function has no CUDA kernels yet; move the tensors to the CPU")
+    if chosen == "cuda" and (reason := cuda_missing()):
+        raise RuntimeError(f"backend 'cuda' is not available: {reason}")
+    if chosen != device.type:
+        raise ValueError(f"backend {backend!r} must be given tensors on {backend}, got tensors on {device}")
+
+
+def cuda_missing() -> str | None:
+    """What the CUDA backend lacks here and how to get it, or None."""
+    from fastddsp.kernels.cuda import launch
+
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA: install a build with it, see https://pytorch.org"
+    return launch.missing()
 
 
 def backends() -> dict[str, str]:
     """Which backends exist and what `auto` chooses: name -> state in words."""
+    reason = cuda_missing()
     return {
         "cpu": "Numba kernels; `auto` chooses them for CPU tensors",
-        "cuda": "not available: this version has no CUDA kernels",
+        "cuda": f"not available: {reason}" if reason else "CUDA C kernels; `auto` chooses them for CUDA tensors",
     }
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from fastddsp.autograd import banks, checks, dispatch
+from fastddsp.autograd import banks, checks, dispatch, harmonic_bank_cuda
 from fastddsp.autograd.banks import METHODS, SETTINGS
 
 __all__ = ["harmonic_bank"]
@@ -109,6 +109,9 @@ _analysis_op = dispatch.register(
     cpu=_analysis_cpu,
     fake=_analysis_fake,
 )
+dispatch.implement_cuda("harmonic_bank", harmonic_bank_cuda.bank)
+dispatch.implement_cuda("harmonic_bank_backward", harmonic_bank_cuda.bank_backward)
+dispatch.implement_cuda("harmonic_analysis", harmonic_bank_cuda.analysis)
 
 
 # The functions. `forward` names all its arguments: torch.compile counts them to tell whether one is the context.
@@ -322,7 +325,7 @@ def harmonic_bank(
     checks.one_of("amp_resample_method", amp_resample_method, METHODS)
     checks.positive(sample_rate=sample_rate)
     checks.not_negative(n_samples=n_samples)
-    dispatch.check_backend(backend, f0_hz.device)
+    dispatch.check_backend(backend, f0_hz.device, cuda=True)
     n_intervals = n_frames if n_intervals is None else n_intervals
     if n_samples > 0:
         checks.positive(n_intervals=n_intervals, frames=n_frames)

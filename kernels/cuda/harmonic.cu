@@ -223,7 +223,7 @@ harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_ph
 }
 
 // Sums of the intervals' advances, segment by segment: [batch, segments]. Grid: batch x segments.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 segment_advances(const real* __restrict__ f0, word* __restrict__ segments, long long n_samples, long long n_intervals,
                  long long first_frame, long long n_frames, long long segment, double sample_rate, double slope_scale)
 {
@@ -562,7 +562,7 @@ __device__ inline void backward(const real* f0, const double* initial_phase, con
 }
 
 // The three kernels differ in what they are asked for. Grid: batch x owners of frames.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 harmonic_gradients(const real* __restrict__ f0, const double* __restrict__ initial_phase,
                    const word* __restrict__ segments, const real* __restrict__ g, const real* __restrict__ amplitudes,
                    real* __restrict__ d_amplitudes, double* __restrict__ moments, long long n_samples,
@@ -578,7 +578,7 @@ harmonic_gradients(const real* __restrict__ f0, const double* __restrict__ initi
                          gradient_memory);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 harmonic_analysis(const real* __restrict__ f0, const double* __restrict__ initial_phase,
                   const word* __restrict__ segments, const real* __restrict__ g, real* __restrict__ out,
                   long long n_samples, long long n_intervals, long long first_frame, long long n_frames,
@@ -592,7 +592,7 @@ harmonic_analysis(const real* __restrict__ f0, const double* __restrict__ initia
     backward<true, false>(f0, initial_phase, segments, g, nullptr, out, nullptr, t, s, own, shared, analysis_memory);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 harmonic_moments(const real* __restrict__ f0, const double* __restrict__ initial_phase,
                  const word* __restrict__ segments, const real* __restrict__ g, const real* __restrict__ amplitudes,
                  double* __restrict__ moments, long long n_samples, long long n_intervals, long long first_frame,

@@ -14,12 +14,13 @@ from fastddsp.kernels.cuda import launch
 from fastddsp.kernels.cuda.launch import Queue
 from fastddsp.kernels.phase import METHODS, Timeline
 
+FILE = "harmonic.cu"
 THREADS = 128  # of a block, forward
 SEGMENT = 1024
 """Intervals whose advances each block adds up for itself, 8 a thread: less than what another launch would cost."""
 ENOUGH_BLOCKS = 2048
-"""Backward: so many blocks fill the largest GPU; with more, blocks own more frames, of whose intervals fewer are visited
-twice."""
+"""Backward: so many blocks fill the largest GPU. More are not made: blocks own more frames instead, and visit fewer of
+the intervals between frames twice."""
 MOST_FRAMES = 16
 SUMS = 26  # of a thread, backward
 
@@ -58,7 +59,9 @@ class Bank:
         n_segments = -(-self.n_intervals // segment)
         if n_segments > 1:
             self.segments = initial_phase.new_empty((self.batch, n_segments))  # float64 by name, 64-bit integers inside
-            self._launch("segment_advances", self.batch * n_segments, THREADS, (f0, self.segments, *self.lies, *self.rates))
+            self._launch(
+                "segment_advances", self.batch * n_segments, THREADS, (f0, self.segments, *self.lies, *self.rates)
+            )
 
     def render(self, amplitudes: Any, audio: Any, final_phase: Any) -> None:
         """Write audio [batch, samples] and final_phase [batch], radians, of amplitudes [batch, frames, harmonics]."""
@@ -114,9 +117,8 @@ class Bank:
         return *self.lies, *self.rates, self.nyquist, np.int32(n_harmonics), *self.shape
 
     def _launch(self, kernel: str, n_blocks: int, n_threads: int, args: tuple, shared_bytes: int = 0) -> None:
-        launch.launch(
-            "harmonic.cu", kernel, n_blocks, n_threads, args, self.queue, float64=self.float64, shared_bytes=shared_bytes
-        )
+        queue, float64 = self.queue, self.float64
+        launch.launch(FILE, kernel, n_blocks, n_threads, args, queue, float64=float64, shared_bytes=shared_bytes)
 
 
 def _power_of_two(n: int) -> int:

@@ -1,0 +1,53 @@
+"""The harmonic bank's ops on CUDA tensors: results from torch's allocator, kernels on torch's current stream."""
+
+import math
+
+import torch
+
+from fastddsp.autograd import dispatch
+
+
+def _bank(f0_hz, initial_phase, n_samples, first_frame, n_intervals, *settings):
+    from fastddsp.kernels.cuda.harmonic import Bank
+    from fastddsp.kernels.phase import Timeline
+
+    timeline = Timeline(n_samples, n_intervals, first_frame)
+    return Bank(f0_hz.contiguous(), initial_phase.contiguous(), timeline, *settings, dispatch.queue(f0_hz))
+
+
+def bank(f0_hz, amplitudes, initial_phase, *settings):
+    """Audio and final phase: `fastddsp::harmonic_bank`."""
+    audio = amplitudes.new_empty(f0_hz.shape[0], settings[0])
+    if audio.numel() == 0:
+        return audio, torch.remainder(initial_phase, 2 * math.pi)
+    final_phase = torch.empty_like(initial_phase, memory_format=torch.contiguous_format)
+    _bank(f0_hz, initial_phase, *settings).render(amplitudes.contiguous(), audio, final_phase)
+    return audio, final_phase
+
+
+def bank_backward(g_audio, g_final, f0_hz, amplitudes, initial_phase, *settings_and_needs):
+    """The gradients that are needed, the others empty: `fastddsp::harmonic_bank_backward`."""
+    *settings, need_phase, need_amplitudes = settings_and_needs
+    new = f0_hz.new_empty if g_audio.numel() else f0_hz.new_zeros  # the kernels write whole gradients
+    d_f0 = new(f0_hz.shape if need_phase else 0)
+    d_amplitudes = new(amplitudes.shape if need_amplitudes else 0)
+    d_initial = g_final.clone(memory_format=torch.contiguous_format)
+    if g_audio.numel() == 0:
+        return d_f0, d_amplitudes, d_initial
+    kernels = _bank(f0_hz, initial_phase, *settings)
+    g, a, final = g_audio.contiguous(), amplitudes.contiguous(), g_final.contiguous()
+    if need_amplitudes and need_phase:
+        kernels.gradients(g, a, final, d_amplitudes, d_f0, d_initial)
+    elif need_amplitudes:
+        kernels.analyse(g, d_amplitudes)
+    elif need_phase:
+        kernels.phase_gradient(g, a, final, d_f0, d_initial)
+    return d_f0, d_amplitudes, d_initial
+
+
+def analysis(g, f0_hz, initial_phase, n_harmonics, *settings):
+    """Inner products of a signal with the harmonics: `fastddsp::harmonic_analysis`."""
+    out = g.new_zeros(*f0_hz.shape, n_harmonics) if g.numel() == 0 else g.new_empty(*f0_hz.shape, n_harmonics)
+    if g.numel() and out.numel():
+        _bank(f0_hz, initial_phase, *settings).analyse(g.contiguous(), out)
+    return out
