@@ -15,6 +15,7 @@ from fastddsp.autograd.filters import frequency_filter
 from fastddsp.autograd.harmonic_bank import harmonic_bank
 from fastddsp.autograd.partials import sinusoidal_bank
 from fastddsp.benchmarks import rivals
+from fastddsp.benchmarks.spectral_losses import SpectralLosses
 
 
 class Case(Protocol):
@@ -275,6 +276,7 @@ CASES: dict[str, Case] = {
     "harmonic 21 Hz, 48 kHz, hop 960, K=1000": Harmonic(1, 1000, 21, 50, 960, 48000),
     "frequency filter, 65 bands, B=4": FrequencyFilter(),
     "100 partials of their own, B=4": Partials(),
+    "spectral loss, 6 sizes, B=16": SpectralLosses(),
 }
 
 

@@ -71,3 +71,44 @@ def ddsp_pytorch_filter(audio, magnitudes):
     frames = pad(audio.unflatten(1, (n_frames, hop)), (0, 2 * size - hop))
     out = torch.fft.irfft(torch.fft.rfft(frames) * torch.fft.rfft(response))
     return out[..., size : size + hop].flatten(1)
+
+
+def magenta_spectral_loss(target, audio, sizes):
+    """magenta/ddsp: magnitudes and their logarithms at every size, mean absolute differences."""
+
+    def magnitudes(x, size):
+        hop = size // 4
+        padding = (-(-x.shape[1] // hop) - 1) * hop + size - x.shape[1]
+        frames = torch.nn.functional.pad(x, (0, padding)).unfold(1, size, hop)
+        return torch.fft.rfft(frames * torch.hann_window(size, dtype=x.dtype)).abs()
+
+    def safe_log(x):
+        return torch.log(torch.where(x <= 0, 1e-5, x))
+
+    loss = audio.new_zeros(())
+    for size in sizes:
+        x, y = magnitudes(audio, size), magnitudes(target, size)
+        loss = loss + (x - y).abs().mean() + (safe_log(x) - safe_log(y)).abs().mean()
+    return loss
+
+
+def auraloss_spectral_losses(sizes) -> dict:
+    """auraloss's loss of the same terms, as it is and without its phases, which are not used; {} if it is absent."""
+    try:
+        from auraloss.freq import MultiResolutionSTFTLoss, STFTLoss
+    except ImportError:
+        return {}
+
+    class WithoutPhases(STFTLoss):
+        def stft(self, x):
+            z = torch.stft(x, self.fft_size, self.hop_size, self.win_length, self.window, return_complex=True)
+            return torch.sqrt(torch.clamp(z.real**2 + z.imag**2, min=self.eps)), None
+
+    def loss(kind):
+        hops = [size // 4 for size in sizes]
+        module = MultiResolutionSTFTLoss(sizes, hops, sizes, w_sc=0.0, w_log_mag=1.0, w_lin_mag=1.0)
+        for part in module.stft_losses:
+            part.__class__ = kind
+        return lambda target, audio: module(audio[:, None], target[:, None])
+
+    return {"auraloss": loss(STFTLoss), "auraloss without phases": loss(WithoutPhases)}

@@ -7,6 +7,7 @@ import torch
 
 from fastddsp.benchmarks import comparisons, measure, report, sweep
 from fastddsp.benchmarks.rivals import ddsp_pytorch_harmonic, magenta_harmonic
+from fastddsp.benchmarks.spectral_losses import SpectralLosses
 from fastddsp.cli import main
 
 
@@ -27,6 +28,14 @@ def test_rivals_compute_the_same(rival):
     f0_hz, amplitudes, cotangent = (x.double() for x in case.inputs())
     ours = case.rivals()["fastddsp"]()[0]
     torch.testing.assert_close(rival(f0_hz, amplitudes, cotangent.shape[1], 16000), ours.double(), rtol=0, atol=2e-6)
+
+
+def test_spectral_losses_are_comparable():
+    """auraloss's mean over six sizes is a sixth of our sum, up to what its padding adds at both ends."""
+    pytest.importorskip("auraloss")
+    ours, *auraloss, magenta = (run()[0].item() for run in SpectralLosses(1, 64000).rivals().values())
+    assert [6 * value for value in auraloss] == pytest.approx([ours] * 2, rel=0.02)
+    assert magenta == pytest.approx(ours, rel=1e-5)
 
 
 def test_peak_memory_is_that_of_the_call_alone():
