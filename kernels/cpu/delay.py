@@ -52,13 +52,12 @@ def _write(target, n, max_length, wrap, size, cells, low, high, g):
 @kernel
 def _render(phase, audio, max_length, wrap, order, b, n, end, work, out):
     """out[b, n:end]."""
-    _, cells, rows = work
-    n_samples = audio.shape[1]
-    x, c, low, high = pointer(audio, b * n_samples), pointer(cells, 0), pointer(rows, 0), pointer(rows, TILE)
+    n_samples, c, low = audio.shape[1], pointer(work[1], 0), pointer(work[2], 0)
+    x, high = pointer(audio, b * n_samples), pointer(low, TILE)
     while n < end:
-        size = min(end - n, TILE)
-        place_given(phase, order, max_length, 1.0, b, n, size, cells, rows)
-        _read(x, n, max_length, wrap, size, c, low, high, pointer(out, b * n_samples + n))
+        size, at = min(end - n, TILE), b * n_samples + n
+        place_given(pointer(phase, at), order, max_length, 1.0, size, c, low)
+        _read(x, n, max_length, wrap, size, c, low, high, pointer(out, at))
         n += size
 
 
@@ -68,19 +67,24 @@ def _pull_back(g, phase, audio, max_length, wrap, order, b, n, end, work, d_phas
 
     Either may be None.
     """
-    _, cells, rows = work
-    n_samples, first = audio.shape[1], n
-    x, c, low, high = pointer(audio, b * n_samples), pointer(cells, 0), pointer(rows, 0), pointer(rows, TILE)
+    n_samples, c, low, first = audio.shape[1], pointer(work[1], 0), pointer(work[2], 0), n
+    x, high = pointer(audio, b * n_samples), pointer(low, TILE)
+    d_low, d_high = pointer(low, 2 * TILE), pointer(low, 3 * TILE)
+        pointer(audio, b * n_samples),
+        pointer(low, TILE),
+        pointer(low, 2 * TILE),
+        pointer(low, 3 * TILE),
+    )
     if own is not None:
         own[:] = 0
     while n < end:
         size, at = min(end - n, TILE), b * n_samples + n
-        place_given(phase, order, max_length, 1.0, b, n, size, cells, rows)
+        place_given(pointer(phase, at), order, max_length, 1.0, size, c, low)
         if d_phase is not None:
-            slopes, target = (pointer(rows, 2 * TILE), pointer(rows, 3 * TILE)), pointer(d_phase, at)
-            _read(x, n, max_length, wrap, size, c, *slopes, target)
+            target, cotangent = pointer(d_phase, at), pointer(g, at)
+            _read(x, n, max_length, wrap, size, c, d_low, d_high, target)
             for l in range(size):
-                target[l] *= g[b, n + l]
+                target[l] *= cotangent[l]
         if own is not None:
             _write(pointer(own, 0), n - first, max_length, wrap, size, c, low, high, pointer(g, at))
         n += size

@@ -1,4 +1,4 @@
-"""Places in a table: which points sound at a phase and how much of each, for a stretch of samples.
+"""Places in a table: which points sound at a phase and how much of each, for a tile of samples.
 
 A table has W points, and straight lines between them. At the phase phi, in turns, x = W phi lies between points c and
 c + 1, c = floor(x), at u = x - c: the points weigh 1 - u and u, and their slopes are -W and W a turn.
@@ -8,12 +8,15 @@ c + 1, c = floor(x), at u = x - c: the points weigh 1 - u and u, and their slope
 
 A reading of order 1, the derivative of a reading, has the slopes for weights, and none for slopes. Points are numbered
 up to W + 1; what stands there (the first point again, say) is the reader's.
+
+What is called for every tile takes pointers (see fastddsp.kernels.cpu.simd); reads are rows of TILE numbers.
 """
 
 import numpy as np
 from numba import njit
 
 from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start, tile_phases
+from fastddsp.kernels.cpu.simd import load_register, pointer, register_width, store
 
 MASK, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 TILE = 256
@@ -21,62 +24,80 @@ TILE = 256
 
 
 def workspace(dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Room for a tile: phases, cells, and rows of numbers, the first four of them the reads."""
-    return np.empty(TILE, np.int64), np.empty(TILE, np.int32), np.empty((8, TILE), dtype)
+    """Room for a tile: phases (and some more, for whole registers), cells, and rows, the first four the reads."""
+    return np.empty(TILE + 16, np.int64), np.empty(TILE, np.int32), np.empty((8, TILE), dtype)
 
 
 @njit
-def place_given(phase, order, n_points, unit, b, n, size, cells, reads):
-    """Places of the phases phase[b, n : n + size]; outside [0, 1] they fade within a point, on one they are flat."""
+def place_given(phase, order, n_points, unit, size, cells, reads):
+    """Places of given phases; outside [0, 1] they fade within a point, exactly on a point they are flat."""
     width = np.float64(n_points)
+    low, high, d_low, d_high = reads, pointer(reads, TILE), pointer(reads, 2 * TILE), pointer(reads, 3 * TILE)
     for l in range(size):
-        x = np.float64(phase[b, n + l]) * width
+        x = np.float64(phase[l]) * width
         inside = x > -1.0 and x < width + 1.0
         c = np.floor(x) if inside else 0.0
         u = x - c if inside else (0.0 if x == x else x)
         slope = width * unit if inside and u > 0.0 else 0.0
         cells[l] = np.int32(max(c, 0.0))
-        reads[0, l] = (1.0 - u if inside else u) if c >= 0.0 else u
-        reads[1, l] = u if c >= 0.0 and c < width else 0.0
-        reads[2, l] = -slope if c >= 0.0 else slope
-        reads[3, l] = slope if c >= 0.0 and c < width else 0.0
+        low[l] = (1.0 - u if inside else u) if c >= 0.0 else u
+        high[l] = u if c >= 0.0 and c < width else 0.0
+        d_low[l] = -slope if c >= 0.0 else slope
+        d_high[l] = slope if c >= 0.0 and c < width else 0.0
     _differentiate(order, size, reads)
 
 
 @njit
-def place_exact(clock, order, n_points, unit, b, n, size, phases, cells, reads):
+def start_exact(order, n_points, unit, reads):
+    """What place_exact leaves as it is from tile to tile: the slopes, and if they are the weights, the weights."""
+    for l in range(TILE):
+        reads[2 * TILE + l], reads[3 * TILE + l] = -n_points * unit, n_points * unit
+    _differentiate(order, TILE, reads)
+
+
+@njit
+def place_exact(clock, order, n_points, n, size, phases, cells, reads):
     """Places of the phases that f0 sums up before the samples n to n + size; weights are NaN where f0 is not finite.
 
-    clock: f0 [batch, frames] Hz, phases at the intervals' starts [batch, frames + 1], n_samples, sample_rate.
+    clock: f0 of the frames in Hz, phases at the intervals' starts, n_frames, n_samples, sample_rate.
     """
-    f0, starts, n_samples, sample_rate = clock
-    n_frames = f0.shape[1]
+    f0, starts, n_frames, n_samples, sample_rate = clock
+    target = reads if order == 0 else pointer(reads, 4 * TILE)
     i, at = n * n_frames // n_samples, n
     while at < n + size:
         start, end = interval_start(i, n_samples, n_frames), min(interval_start(i + 1, n_samples, n_frames), n + size)
-        a, c = np.float64(f0[b, i]), np.float64(f0[b, frame_of(i + 1, n_frames)])
+        a, c = np.float64(f0[i]), np.float64(f0[frame_of(i + 1, n_frames)])
         base, bend = increments(a, c, i, start, n_samples, n_frames, sample_rate)
         # One sample back: a sample's own advance comes after it.
-        tile_phases(starts[b, i], base, bend, at - start - 1, 0, end - at, phases)
-        _cells(phases, n_points, 0.0 * (a + c), at - n, end - at, cells, reads)
+        _sweep(starts[i], base, bend, at - start - 1, end - at, phases)
+        _cells(phases, n_points, 0.0 * (a + c), end - at, pointer(cells, at - n), pointer(target, at - n))
         i, at = i + 1, end
-    slope = reads.dtype.type(n_points * unit)
-    for l in range(size):
-        reads[2, l], reads[3, l] = -slope, slope
-    _differentiate(order, size, reads)
 
 
 @njit
-def _cells(phases, n_points, spoiled, first, count, cells, reads):
+def _sweep(phase, base, bend, first, count, out):
+    """tile_phases without a multiplication a sample: whole registers by second differences, as exact."""
+    lanes = register_width(out)
+    tile_phases(phase, base, bend, first, 0, 2 * lanes, out)
+    now = load_register(out, 0)
+    step = load_register(out, lanes) - now
+    for l in range(0, count, lanes):
+        store(out, l, now)
+        now = now + step
+        step = step + bend * (lanes * lanes)
+
+
+@njit
+def _cells(phases, n_points, spoiled, count, cells, reads):
     """Cells and weights: phase times points is a 96-bit integer, its upper 32 bits the cell, the rest the part."""
-    width = np.uint64(n_points)
+    width, high = np.uint64(n_points), pointer(reads, TILE)
     for l in range(count):
-        phase = np.uint64(phases[l])
-        upper = (phase >> HALF) * width + (((phase & MASK) * width) >> HALF)
-        part = np.float64(np.int64((phase * width) >> np.uint64(11))) * 2.0**-53 + spoiled
-        cells[first + l] = np.int32(upper >> HALF)
-        reads[0, first + l] = 1.0 - part
-        reads[1, first + l] = part
+        turns = np.uint64(phases[l])
+        upper = (turns >> HALF) * width + (((turns & MASK) * width) >> HALF)
+        part = np.float64(np.int64((turns * width) >> np.uint64(11))) * 2.0**-53 + spoiled
+        cells[l] = np.int32(upper >> HALF)
+        reads[l] = 1.0 - part
+        high[l] = part
 
 
 @njit
@@ -84,5 +105,5 @@ def _differentiate(order, size, reads):
     """Slopes for weights, as often as the order says."""
     for _ in range(order):
         for l in range(size):
-            reads[0, l], reads[1, l] = reads[2, l], reads[3, l]
-            reads[2, l], reads[3, l] = 0.0, 0.0
+            reads[l], reads[TILE + l] = reads[2 * TILE + l], reads[3 * TILE + l]
+            reads[2 * TILE + l], reads[3 * TILE + l] = 0.0, 0.0

@@ -25,7 +25,7 @@ from numba import njit
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import kernel
-from fastddsp.kernels.cpu.lookup import TILE, place_exact, place_given, workspace
+from fastddsp.kernels.cpu.lookup import TILE, place_exact, place_given, start_exact, workspace
 from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient
 from fastddsp.kernels.cpu.simd import pointer
 from fastddsp.kernels.phase import Timeline, envelope_weights, from_radians, to_radians
@@ -65,28 +65,49 @@ def _write(table, n_points, size, cells, low, high, x):
         table[there] += high[l] * x[l]
 
 
-@njit
+@njit(forceinline=True)
+def _start(clock, reading, reads):
+    """What _place leaves as it is from tile to tile."""
+    if clock is not None:
+        start_exact(*reading, reads)
+
+
+@njit(forceinline=True)
 def _place(phase, clock, reading, b, n, size, phases, cells, reads):
     """Places of a tile; phase, or else clock, is None."""
     order, n_points, unit = reading
     if phase is not None:
-        place_given(phase, order, n_points, unit, b, n, size, cells, reads)
+        place_given(pointer(phase, b * phase.shape[1] + n), order, n_points, unit, size, cells, reads)
     if clock is not None:
-        place_exact(clock, order, n_points, unit, b, n, size, phases, cells, reads)
+        f0, starts, n_samples, sample_rate = clock
+        n_frames = f0.shape[1]
+        item = pointer(f0, b * n_frames), pointer(starts, b * (n_frames + 1)), n_frames, n_samples, sample_rate
+        place_exact(item, order, n_points, n, size, phases, cells, reads)
+
+
+@njit(forceinline=True)
+def _weigh(x, amplitudes, windows, b, n_samples, n, size, out):
+    """out = x times the envelope at the samples n to n + size, if there are amplitudes."""
+    if amplitudes is None:
+        for l in range(size):
+            out[l] = x[l]
+    else:
+        n_frames = amplitudes.shape[1]
+        frames = pointer(amplitudes, b * n_frames)
+        _weigh_by(x, frames, n_frames, pointer(windows, 0), windows.size, n_samples, n, size, out)
 
 
 @njit(fastmath={"contract"})
-def _envelope(amplitudes, windows, n_samples, b, n, size, out):
-    """out = the amplitudes' frames, blended, at the samples n to n + size."""
-    n_frames, period = amplitudes.shape[1], windows.size
-    i, at = n * n_frames // n_samples, n
-    while at < n + size:
-        end = min(interval_start(i + 1, n_samples, n_frames), n + size)
-        a = amplitudes[b, i]
-        step = amplitudes[b, frame_of(i + 1, n_frames)] - a
-        rising, target = pointer(windows, at % period), pointer(out, at - n)
+def _weigh_by(x, frames, n_frames, windows, period, n_samples, n, size, out):
+    """out = x times the frames, blended."""
+    i, at = n * n_frames // n_samples, 0
+    while at < size:
+        end = min(interval_start(i + 1, n_samples, n_frames) - n, size)
+        a = frames[i]
+        step, rising = frames[frame_of(i + 1, n_frames)] - a, pointer(windows, (n + at) % period)
+        source, target = pointer(x, at), pointer(out, at)
         for l in range(end - at):
-            target[l] = a + step * rising[l]
+            target[l] = source[l] * (a + step * rising[l])
         i, at = i + 1, end
 
 
@@ -115,22 +136,21 @@ def chunks_of(n_samples: int, n_frames: int) -> np.ndarray:
 @kernel
 def _render(phase, clock, tables, rising, amplitudes, windows, reading, b, chunk, work, out):
     """out[b] of a chunk. phase or clock is None; so are amplitudes that are 1."""
-    phases, cells, rows = work
+    phases, c, rows = pointer(work[0], 0), pointer(work[1], 0), pointer(work[2], 0)
     n_frames, n_points = tables.shape[1:]
     n_samples, n, end = out.shape[1], chunk[0], chunk[1]
-    low, high, spare, a = pointer(rows, 0), pointer(rows, TILE), pointer(rows, 4 * TILE), pointer(rows, 5 * TILE)
+    _start(clock, reading, rows)
+    low, high, spare = rows, pointer(rows, TILE), pointer(rows, 4 * TILE)
     for i in range(chunk[2], chunk[3]):
         stop = min(interval_start(i + 1, n_samples, n_frames), end)
         frames = (b * n_frames + i) * n_points, (b * n_frames + frame_of(i + 1, n_frames)) * n_points
         while n < stop:
             size = min(stop - n, TILE)
-            _place(phase, clock, reading, b, n, size, phases, cells, rows)
+            _place(phase, clock, reading, b, n, size, phases, c, rows)
             y, blend = pointer(out, b * n_samples + n), pointer(rising, n % rising.size)
-            _read_blend(tables, frames, n_points, size, pointer(cells, 0), low, high, blend, spare, y)
+            _read_blend(tables, frames, n_points, size, c, low, high, blend, spare, y)
             if amplitudes is not None:
-                _envelope(amplitudes, windows, n_samples, b, n, size, rows[5])
-                for l in range(size):
-                    y[l] *= a[l]
+                _weigh(y, amplitudes, windows, b, n_samples, n, size, y)
             n += size
 
 
@@ -144,11 +164,13 @@ def _pull_back(
     d_phase, d_amplitudes [batch, samples], and the pair of d_tables and edges are None where not asked for. edges
     [2, n_points]: for the chunk's first frame and for its last, which other chunks may reach too.
     """
-    phases, cells, rows = work
+    phases, c, rows = pointer(work[0], 0), pointer(work[1], 0), pointer(work[2], 0)
     n_frames, n_points = tables.shape[1:]
     n_samples, n, end = g.shape[1], chunk[0], chunk[1]
     first, last = chunk[2], frame_of(chunk[3], n_frames)
-    low, high, c = pointer(rows, 0), pointer(rows, TILE), pointer(cells, 0)
+    _start(clock, reading, rows)
+    low, high, d_low, d_high = rows, pointer(rows, TILE), pointer(rows, 2 * TILE), pointer(rows, 3 * TILE)
+    spare, value, ga = pointer(rows, 4 * TILE), pointer(rows, 5 * TILE), pointer(rows, 6 * TILE)
     if edges is not None:
         edges[:] = 0
     for i in range(chunk[2], chunk[3]):
@@ -158,16 +180,14 @@ def _pull_back(
             d_tables[b, later] = 0
         while n < stop:
             size = min(stop - n, TILE)
-            _place(phase, clock, reading, b, n, size, phases, cells, rows)
+            _place(phase, clock, reading, b, n, size, phases, c, rows)
             at, blend = b * n_samples + n, pointer(rising, n % rising.size)
-            spare, value, ga = pointer(rows, 4 * TILE), pointer(rows, 5 * TILE), pointer(rows, 6 * TILE)
-            _weigh(pointer(g, at), amplitudes, windows, n_samples, b, n, size, rows, ga)
+            _weigh(pointer(g, at), amplitudes, windows, b, n_samples, n, size, ga)
             if d_amplitudes is not None:
                 _read_blend(tables, frames, n_points, size, c, low, high, blend, spare, value)
                 _product(pointer(g, at), value, size, pointer(d_amplitudes, at))
             if d_phase is not None:
-                slopes = pointer(rows, 2 * TILE), pointer(rows, 3 * TILE)
-                _read_blend(tables, frames, n_points, size, c, *slopes, blend, spare, value)
+                _read_blend(tables, frames, n_points, size, c, d_low, d_high, blend, spare, value)
                 _product(ga, value, size, pointer(d_phase, at))
             if d_tables is not None:
                 here = _target(d_tables, edges, b, i, first, last)
@@ -185,17 +205,6 @@ def _target(d_tables, edges, b, frame, first, last):
     if frame == last:
         return pointer(edges, n_points)
     return pointer(d_tables, (b * n_frames + frame) * n_points)
-
-
-@njit
-def _weigh(g, amplitudes, windows, n_samples, b, n, size, rows, out):
-    """out = g a."""
-    if amplitudes is not None:
-        _envelope(amplitudes, windows, n_samples, b, n, size, rows[5])
-        _product(g, pointer(rows, 5 * TILE), size, out)
-    else:
-        for l in range(size):
-            out[l] = g[l]
 
 
 @njit
