@@ -70,11 +70,6 @@ def _pull_back(g, phase, audio, max_length, wrap, order, b, n, end, work, d_phas
     n_samples, c, low, first = audio.shape[1], pointer(work[1], 0), pointer(work[2], 0), n
     x, high = pointer(audio, b * n_samples), pointer(low, TILE)
     d_low, d_high = pointer(low, 2 * TILE), pointer(low, 3 * TILE)
-        pointer(audio, b * n_samples),
-        pointer(low, TILE),
-        pointer(low, 2 * TILE),
-        pointer(low, 3 * TILE),
-    )
     if own is not None:
         own[:] = 0
     while n < end:
