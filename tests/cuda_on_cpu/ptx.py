@@ -191,5 +191,5 @@ class PtxModule(Library):
             f"const unsigned cs_smem_nvars = {len(program.shared)}, cs_smem_dyn = {program.dynamic_offset}; }}\n"
         )
         files = {"ptx.cpp": program.cpp, "shared.cpp": shared_memory(program.dynamic_offset + DYNAMIC_SHARED, more)}
-        flags = ["-ffp-contract=off", *(["-O1", "-DCHECK"] if check else ["-O2"])]
+        flags = ["-ffp-contract=off", "-O1", *(["-DCHECK"] if check else [])]
         super().__init__(compile_shared(files, flags), program.kernels, check)
