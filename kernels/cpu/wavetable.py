@@ -18,7 +18,7 @@ frames at a chunk's edges are added up afterwards, in the chunks' order. Chunks 
 Cost a sample: 4 loads and 6 multiply-adds forward; backward 4 loads for T and T', 4 loads and stores into tables.
 """
 
-from itertools import pairwise
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -117,20 +117,21 @@ def _weigh_by(x, frames, n_frames, windows, period, n_samples, n, size, out):
 # its last. A tile's frames are offsets into the flattened tables.
 
 
-def chunks_of(n_samples: int, n_frames: int) -> np.ndarray:
-    """[n_chunks, 4]: about SAMPLES_PER_CHUNK samples each; whole intervals between frames, or pieces of one."""
-    starts = [-(-i * n_samples // n_frames) for i in range(n_frames + 1)]
-    group = SAMPLES_PER_CHUNK * n_frames // n_samples
+@lru_cache(maxsize=64)
+def chunks_of(n_samples: int, n_frames: int, longest: int) -> np.ndarray:
+    """[n_chunks, 4]: some `longest` samples each: whole intervals, or pieces of one. Do not write to it."""
+    group = longest * n_frames // n_samples
     if group > 0:
-        borders = [*range(0, n_frames, group), n_frames]
-        chunks = [(starts[i], starts[j], i, j) for i, j in pairwise(borders)]
-    else:
-        chunks = [
-            (n, min(n + SAMPLES_PER_CHUNK, starts[i + 1]), i, i + 1)
-            for i in range(n_frames)
-            for n in range(starts[i], starts[i + 1], SAMPLES_PER_CHUNK)
-        ]
-    return np.array(chunks, np.int64)
+        intervals = np.append(np.arange(0, n_frames, group), n_frames)
+        samples = -(-intervals * n_samples // n_frames)
+        return np.stack([samples[:-1], samples[1:], intervals[:-1], intervals[1:]], 1)
+    samples = [-(-i * n_samples // n_frames) for i in range(n_frames + 1)]
+    pieces = [
+        (n, min(n + longest, samples[i + 1]), i, i + 1)
+        for i in range(n_frames)
+        for n in range(samples[i], samples[i + 1], longest)
+    ]
+    return np.array(pieces, np.int64)
 
 
 @kernel
@@ -306,7 +307,7 @@ class Lookup:
     def _prepare(self, phase, clock, wavetables, shape, reading, n_threads) -> None:
         self.phase, self.clock, self.wavetables, self.reading = phase, clock, wavetables, reading
         self.shape, self.n_threads = shape, n_threads
-        self.chunks = chunks_of(shape[1], wavetables.shape[1])
+        self.chunks = chunks_of(shape[1], wavetables.shape[1], SAMPLES_PER_CHUNK)
         self.rising = self._weights("linear", wavetables.shape[1])
 
     def render(self, out) -> None:

@@ -99,7 +99,7 @@ def test_lookup_equals_its_specification(dtype, problem, order, on_points):
 @given(n_samples=st.integers(1, 300), n_frames=st.integers(1, 400), chunk=st.sampled_from([1, 7, 50, 1000]))
 @settings(max_examples=200, deadline=None)
 def test_chunks_cover_every_sample_and_every_interval_once(n_samples, n_frames, chunk):
-    chunks = with_chunks(chunk, lambda: chunks_of(n_samples, n_frames))
+    chunks = chunks_of(n_samples, n_frames, chunk)
     samples = [n for low, high, _, _ in chunks for n in range(low, high)]
     assert samples == list(range(n_samples))
     for low, high, first, end in chunks:
