@@ -15,6 +15,7 @@ from fastddsp.autograd.filters import frequency_filter
 from fastddsp.autograd.harmonic_bank import harmonic_bank
 from fastddsp.autograd.partials import sinusoidal_bank
 from fastddsp.benchmarks import rivals
+from fastddsp.benchmarks.readings import VariableDelay, Wavetable
 from fastddsp.benchmarks.spectral_losses import SpectralLosses
 
 
@@ -276,6 +277,8 @@ CASES: dict[str, Case] = {
     "harmonic 21 Hz, 48 kHz, hop 960, K=1000": Harmonic(1, 1000, 21, 50, 960, 48000),
     "frequency filter, 65 bands, B=4": FrequencyFilter(),
     "100 partials of their own, B=4": Partials(),
+    "wavetables of 512 points, B=1": Wavetable(),
+    "delay up to 400 samples, B=1": VariableDelay(),
     "spectral loss, 6 sizes, B=16": SpectralLosses(),
 }
 

@@ -112,3 +112,28 @@ def auraloss_spectral_losses(sizes) -> dict:
         return lambda target, audio: module(audio[:, None], target[:, None])
 
     return {"auraloss": loss(STFTLoss), "auraloss without phases": loss(WithoutPhases)}
+
+
+def magenta_lookup(phase, wavetables):
+    """magenta/ddsp: a weight for every point of the table at every sample."""
+    wavetables = torch.cat([wavetables, wavetables[..., :1]], -1)
+    n_points = wavetables.shape[-1]
+    distance = (phase[..., None] - torch.linspace(0, 1, n_points, dtype=phase.dtype)).abs() * (n_points - 1)
+    return (torch.relu(1 - distance) * wavetables).sum(-1)
+
+
+def magenta_wavetable(f0_hz, amplitudes, wavetables, n_samples, sample_rate):
+    """magenta/ddsp: a table for every sample, and a lookup in it."""
+    advances = upsample_linear(f0_hz, n_samples)[..., 0] / sample_rate
+    phase = (torch.cumsum(advances, 1) - advances) % 1.0
+    later = torch.cat([amplitudes[:, 1:], amplitudes[:, -1:]], 1)
+    hop = n_samples // amplitudes.shape[1]
+    rising = torch.sin(math.pi / 2 * torch.arange(hop, dtype=f0_hz.dtype) / hop) ** 2
+    envelope = (amplitudes * (1 - rising) + later * rising).flatten(1)
+    return magenta_lookup(phase, upsample_linear(wavetables, n_samples)) * envelope
+
+
+def magenta_delay(phase, audio, max_length):
+    """magenta/ddsp: the last max_length samples of every sample, newest first, and a lookup in them."""
+    past = torch.nn.functional.pad(audio, (max_length - 1, 0)).unfold(1, max_length, 1)
+    return magenta_lookup(phase, past.flip(-1))
