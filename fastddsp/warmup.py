@@ -25,7 +25,10 @@ def _calls(dtype) -> dict:
     import torch
 
     from fastddsp.autograd import filters, harmonic_bank, partials
+    from fastddsp.autograd.delay import variable_length_delay
     from fastddsp.autograd.oscillator_bank import oscillator_bank
+    from fastddsp.autograd.wavetable import linear_lookup, wavetable_synthesis
+    from fastddsp.autograd.spectral_loss import spectral_loss
 
     def ones(*shape):
         return torch.ones(*shape, dtype=dtype, requires_grad=True)
@@ -47,4 +50,8 @@ def _calls(dtype) -> dict:
         ),
         "frequency filter": lambda: filters.frequency_filter(ones(1, 256), ones(1, 4, 65), 257),
         "filtered noise": lambda: filters.filtered_noise(ones(1, 4, 65), 256),
+        "wavetables": lambda: wavetable_synthesis(f0_hz, ones(1, 4, 1), ones(1, 4, 8), 256),
+        "wavetables, given phases": lambda: linear_lookup(ones(1, 9), ones(1, 4, 8)),
+        "delay of variable length": lambda: variable_length_delay(ones(1, 9), ones(1, 9), 4),
+        "spectral loss": lambda: spectral_loss(ones(1, 256), ones(1, 256), (64,), logmag_weight=1.0),
     }
