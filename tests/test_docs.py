@@ -29,6 +29,8 @@ def named(pages: list[Path]) -> list[pytest.param]:
 
 @pytest.mark.parametrize("page", named([page for page in PAGES if python_of(page).strip()]))
 def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
+    if "import auraloss" in python_of(page):
+        pytest.importorskip("auraloss", reason="the page shows losses of auraloss, which the extra `dev` installs")
     monkeypatch.chdir(tmp_path)
     exec(compile(python_of(page), str(page), "exec"), {"__name__": page.stem})
 
