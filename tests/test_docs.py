@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import fastddsp
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-DOORS = ("core", "spectral_ops", "synths", "effects", "processors", "losses")
+DOORS = [name for name in fastddsp._MODULES if (ROOT / "fastddsp" / f"{name}.py").exists()]
 
 
 def python_of(page: Path) -> str:

@@ -55,70 +55,70 @@ class Difference(NamedTuple):
 
 DIFFERENCES = (
     Difference(
-        "oscillator_bank, harmonic_oscillator_bank, harmonic_synthesis, streaming_harmonic_synthesis, "
-        "wavetable_synthesis, angular_cumsum, Harmonic, Sinusoidal, Wavetable",
+        "`oscillator_bank`, `harmonic_oscillator_bank`, `harmonic_synthesis`, `streaming_harmonic_synthesis`, "
+        "`wavetable_synthesis`, `angular_cumsum`, `Harmonic`, `Sinusoidal`, `Wavetable`",
         (),
         "sums the phase in float32: half a turn off after 4 s of a steady 440 Hz, and each harmonic by its own amount",
         "phases are exact modulo one turn; `use_angular_cumsum` is accepted and changes nothing, because drift is an "
         "error and not a sound",
     ),
     Difference(
-        "harmonic_oscillator_bank, streaming_harmonic_synthesis",
+        "`harmonic_oscillator_bank`, `streaming_harmonic_synthesis`",
         (),
         "returns a final phase that grows by up to a turn with every call, until float32 has no digits left for it",
         "the final phase is in [0, 2 pi), in float64",
     ),
     Difference(
-        "fft_convolve, crop_and_compensate_delay",
+        "`fft_convolve`, `crop_and_compensate_delay`",
         ("conv_crop_bug_0", "conv_crop_bug_1", "conv_crop_bug_2", "conv_crop_bug_3"),
         "returns an empty tensor if the crop reaches beyond the end, and for responses of one or two samples",
         "the samples that were asked for, with zeros beyond the end: the empty tensor is a slip in a slice",
     ),
     Difference(
-        "resample and upsample_with_windows by windows; harmonic_synthesis",
+        "`resample` and `upsample_with_windows` by windows; `harmonic_synthesis`",
         ("window_err_not_divisible", "window_err_downsample", "odd_hop_window_err"),
         "raises if the number of samples is not a multiple of the number of frames, or is equal to it",
         "any number of samples from the number of frames up: audio has the length that it has",
     ),
     Difference(
-        "resample by cubic interpolation",
+        "`resample` by cubic interpolation",
         ("cubic_long",),
         "computes positions in float32, which in long signals picks the neighbouring entry of its table of weights now "
         "and then",
         "positions are exact; compared where the two agree on the entry, and elsewhere to within one entry",
     ),
     Difference(
-        "compute_power, compute_rms_energy",
+        "`compute_power`, `compute_rms_energy`",
         ("power_silence",),
         "gradients are NaN in frames of exact silence",
         "0: one silent frame must not ruin a training step",
     ),
     Difference(
-        "exp_sigmoid",
+        "`exp_sigmoid`",
         (),
         "the gradient is NaN where the sigmoid underflows and the exponent is below e",
         "0, which is its limit",
     ),
     Difference(
-        "SpectralLoss, mean_difference",
+        "`SpectralLoss`, `mean_difference`",
         ("cosine", "mean_difference_cosine"),
         "`COSINE` raises: it calls a function that TensorFlow 2 does not have",
         "one minus the cosine of the angle between the spectra's rows, as the name says",
     ),
     Difference(
-        "WassersteinConsistencyLoss",
+        "`WassersteinConsistencyLoss`",
         ("wasserstein_midi_false",),
         "`midi=False` gives 0 always",
         "the distance in Hz",
     ),
     Difference(
-        "harmonic_distribution_to_wavetable",
+        "`harmonic_distribution_to_wavetable`",
         (),
         "an odd n_wavetable gives one point less; a harmonic at n_wavetable / 2 comes out at half its amplitude",
         "as many points as were asked for, and the harmonic's whole amplitude",
     ),
     Difference(
-        "frequency_filter, FilteredNoise, FIRFilter",
+        "`frequency_filter`, `FilteredNoise`, `FIRFilter`",
         (),
         "raises if frames of ceil(samples / frames) samples use up the audio before the last frame",
         "divides the audio evenly",
