@@ -55,7 +55,7 @@ def positive(**numbers: float) -> None:
             raise ValueError(f"{name} must be > 0, got {number}")
 
 
-def not_negative(**numbers: int) -> None:
+def not_negative(**numbers: float) -> None:
     """Raise unless every number is >= 0."""
     for name, number in numbers.items():
         if not number >= 0:

@@ -34,7 +34,7 @@ def _irfft(spectra, size):
 def _loss_cpu(target_audio, audio, fft_sizes, squared, mag_weight, logmag_weight, *needs):
     from fastddsp.kernels.cpu import spectral_loss as kernel
 
-    loss, *gradients = _loss_fake(target_audio, audio, fft_sizes, squared, mag_weight, logmag_weight, *needs)
+    loss, d_target, d_audio = _loss_fake(target_audio, audio, fft_sizes, squared, mag_weight, logmag_weight, *needs)
     kernel.losses(
         target_audio.contiguous().numpy(),
         audio.contiguous().numpy(),
@@ -44,10 +44,11 @@ def _loss_cpu(target_audio, audio, fft_sizes, squared, mag_weight, logmag_weight
         _rfft,
         _irfft,
         loss.numpy(),
-        *(d.numpy() if need else None for d, need in zip(gradients, needs, strict=True)),
+        d_target.numpy() if needs[0] else None,
+        d_audio.numpy() if needs[1] else None,
         torch.get_num_threads(),
     )
-    return loss, *gradients
+    return loss, d_target, d_audio
 
 
 def _loss_fake(target_audio, audio, fft_sizes, squared, mag_weight, logmag_weight, *needs):
@@ -115,10 +116,10 @@ class SpectralLossBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *v):
         def gradients(g, target_audio, audio):
-            _, pull = torch.func.vjp(lambda *signals: _plain(*signals, *ctx.settings), target_audio, audio)
+            pull = torch.func.vjp(lambda *signals: _plain(*signals, *ctx.settings), target_audio, audio)[1]
             return tuple(d for d, need in zip(pull(g), ctx.needs, strict=True) if need)
 
-        _, pull = torch.func.vjp(gradients, *ctx.saved_tensors)
+        pull = torch.func.vjp(gradients, *ctx.saved_tensors)[1]
         second = pull(tuple(x for x, need in zip(v, ctx.needs, strict=True) if need))
         wanted = zip(second, ctx.needs_input_grad[:3], strict=True)
         return *(d if need else None for d, need in wanted), *[None] * 10

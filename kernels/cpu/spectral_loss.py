@@ -32,6 +32,7 @@ LEVEL = 24  # 2^24 times the 2^11 or so that an FFT makes of it, squared and add
 MAX_SHIFT = 32  # so that slopes, which have its inverse square, times 1 / magnitude, stay normal numbers
 ZERO = 2.0**-100  # powers up to this count as 0, so that 1 / power times a slope does not overflow
 LOG_2 = math.log(2.0)
+PIECE = 2**11  # bins that are compared at a time: their sums are of float32, the sums of these of float64
 ALONE = 2**14  # samples that one thread does sooner than two
 FFT = Callable[[np.ndarray], np.ndarray]  # real [.., N] -> complex [.., N / 2 + 1]
 InverseFFT = Callable[[np.ndarray, int], np.ndarray]  # back to N samples, N times the signal
@@ -117,10 +118,10 @@ def _frame(signals, window, hop_size, offset, scale, frames):
 
 
 def _make_compare(logs: bool):
-    """The loop over the bins of a frame, with logarithms or without."""
+    """The loop over bins, with logarithms or without."""
 
-    # reassoc: sums as vectors. A function of one frame, so that LLVM sees that the rows do not overlap: all frames in
-    # one function take 7.5 ns a bin instead of 1.6.
+    # reassoc: sums as vectors. A function of its own, for LLVM to see that x and y do not overlap: as the inner of two
+    # loops it takes 7.5 ns a bin instead of 1.3.
     @njit(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
     def compare(y, x, squared, slopes, log_power_of_zero):
         mag_slope, log_slope = slopes
@@ -149,8 +150,6 @@ def _make_compare(logs: bool):
                 slope += log_slope * (d if squared else sign) * inverse
             slope *= inverse
             x[k] = complex(re * slope, im * slope)
-        x[0] *= 2
-        x[-1] *= 2
         return mag_sum, log_sum
 
     return compare
@@ -161,16 +160,19 @@ _compare_both, _compare_magnitudes = _make_compare(True), _make_compare(False)
 
 @kernel
 def _differentiate(spectra, logs, squared, slopes, log_power_of_zero, both, sums):
-    """Add each frame's sums of d to `sums`; turn spectra [2, frames, bins] into gradients of spectra.
+    """Add the sums of d to `sums`; turn spectra [2, frames, bins] into gradients of spectra.
 
     They come doubled in the first and last bin, as the inverse real FFT wants its adjoint. The first of the two is left
     as it is unless `both`.
     """
-    spare = np.empty(spectra.shape[2] if both else 0, spectra.dtype)
-    for t in range(spectra.shape[1]):
-        y, x = spectra[0, t], spectra[1, t]
+    _, n_frames, n_bins = spectra.shape
+    flat = spectra.reshape(2, n_frames * n_bins)
+    spare = np.empty(PIECE if both else 0, spectra.dtype)
+    for begin in range(0, n_frames * n_bins, PIECE):
+        y, x = flat[0, begin : begin + PIECE], flat[1, begin : begin + PIECE]
+        old = spare[: len(x)]
         if both:
-            spare[:] = x
+            old[:] = x
         if logs:
             of_mag, of_log = _compare_both(y, x, squared, slopes, log_power_of_zero)
         else:
@@ -179,9 +181,10 @@ def _differentiate(spectra, logs, squared, slopes, log_power_of_zero, both, sums
         sums[1] += of_log
         if both:
             if logs:
-                _compare_both(spare, y, squared, slopes, log_power_of_zero)
+                _compare_both(old, y, squared, slopes, log_power_of_zero)
             else:
-                _compare_magnitudes(spare, y, squared, slopes, log_power_of_zero)
+                _compare_magnitudes(old, y, squared, slopes, log_power_of_zero)
+    spectra[0 if both else 1 :, :, :: n_bins - 1] *= 2
 
 
 @kernel
