@@ -8,20 +8,15 @@ theta: the fundamental's phase in radians (fastddsp.kernels.phase); psi: 0 to 3 
 are one function; m_h(n): 1 where h f(n) < nyquist, else 0; w_t: envelope weights of the frames around n.
 Analysis is the adjoint of the bank in A; the moments are what fastddsp.kernels.cpu.phase needs for the adjoint in f0.
 
-The loop. Lanes are samples, a tile of them at a time; harmonics run in blocks of 16 around h = 16 m. A block starts
-from s = sin(16 m theta + psi) and c = cos(...) and runs the Chebyshev recurrence s_{h+1} = 2 cos(theta) s_h - s_{h-1}
-from there, up 7 and down 8 steps and no further, since its error grows as 1/2 steps^2 eps. The next block's start is
-this one's turned by 16 theta; every 8th starts afresh from exact integer phases. All state stays in registers.
-
+Here are the loops over intervals and frames; what is done with a tile of samples, a vector, is harmonic_tiles'.
 Harmonics above Nyquist for a whole interval are not computed. Those that cross it inside are few: each is computed from
-its own exact phase and masked, which keeps masks out of the recurrence.
+its own exact phase and masked, which keeps masks out of the fast loops.
 
-Cost, in vector instructions per harmonic and register of samples: bank 3 multiply-adds (the recurrence and two frames)
-and 1/2 for starting blocks. Analysis the same; its inner products grow as one register of partial sums for each
-harmonic and frame ("rows") and are summed across lanes (sum_rows, 3 instructions) once a frame, when it is complete.
+Cost, in vector instructions per harmonic and register of samples: a multiply-add for each of the two frames that an
+interval blends, forward, for the analysis and for the moments. The analysis' products grow as one register of partial
+sums for each harmonic and frame ("rows") and are summed across lanes once a frame, when it is complete.
 
-Buffers of harmonics and rows are indexed by the harmonic, from 0, which is nobody's. Inner functions take pointers into
-arrays that the row loops own (see simd.pointer).
+Arrays belong to the row loops; what they call takes pointers (see simd.pointer) or is inlined.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,28 +28,35 @@ from numba import from_dtype, njit
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import kernel
-from fastddsp.kernels.cpu.intervals import fill_tile, interval
+from fastddsp.kernels.cpu.harmonic_tiles import (
+    STATE_TILES,
+    TABLE_TILES,
+    bank_crossing,
+    bank_tile,
+    collect,
+    fill_table,
+    gradient_tile,
+    plan,
+    products_crossing,
+    rows_of,
+    stage,
+    staged_size,
+)
+from fastddsp.kernels.cpu.intervals import fill_phases, interval, sweep_of_tile
 from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
-    dot_fold,
-    fma,
+    REGISTER_BYTES,
     lane_count,
     lanes_of,
     load,
-    load_register,
     pointer,
     register_width,
-    select_ge,
     splat,
     store,
-    sum_rows,
     width_of,
 )
-from fastddsp.kernels.cpu.sine import sin_cos_turns, sin_turns
 from fastddsp.kernels.phase import envelope_weights, from_radians, tap_offset, to_radians
 
-BLOCK, HALF = 16, 8
-BLOCKS_PER_SEED = 8
 WORK_PER_CHUNK = 2**21  # harmonic-samples, 0.1 ms: long beside the 5 us under the GIL that a call costs
 ROWS_PER_CHUNK = 64  # frames at least: an owner of frames visits one interval more than it owns
 
@@ -64,274 +66,213 @@ def tile_lanes(dtype) -> int:
     return lanes_of(from_dtype(np.dtype(dtype)))
 
 
+def aligned(size: int, dtype) -> np.ndarray:
+    """Zeros that begin at a multiple of a register: a vector that straddles two cache lines costs two loads."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(size * dtype.itemsize + REGISTER_BYTES, np.uint8)
+    start = -raw.ctypes.data % REGISTER_BYTES
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+# Scratch arrays, which Bank makes, as pointers, which is what a tile's functions take.
+
+
 @njit(forceinline=True)
-def _start_block(m, phase, shift, s, c, turn):
-    """Sin and cos of 16 m theta + psi: exact every 8th block, else the previous block's turned by 16 theta."""
-    if m == 0:
-        return s, c
-    if m % BLOCKS_PER_SEED == 0:
-        return sin_cos_turns(phase * (BLOCK * m) + shift)
-    sin_block, cos_block = turn
-    return fma(s, cos_block, c * sin_block), fma(c, cos_block, s * sin_block * -1.0)
+def pointers(scratch):
+    """Into the arrays of a bank: phases of a tile, y, table, state, staged amplitudes."""
+    phases, y, table, state, staged = scratch[:5]
+    return pointer(phases, 0), pointer(y, 0), pointer(table, 0), pointer(state, 0), pointer(staged, 0)
 
 
-@njit
-def _bank_tile(phases, psi, a0, a1, n_plain, w0, w1, y):
-    """y += w0 sum_h a0_h sin + w1 sum_h a1_h sin over one tile, h <= n_plain.
+@njit(forceinline=True)
+def gradient_pointers(scratch):
+    """Into the arrays of a gradient: a bank's and a tile of g; the ring; a row of nobody's gradients.
 
-    w0, w1: the samples' weights; a0, a1: padded with zeros to the end of the last half block.
+    The ring: what frames' products have come to while the intervals that touch them go by. A slot a tap, tap t of
+    interval i in slot (i + t) mod n_taps. It is (rows; filled, how many harmonics' products each slot holds, 0 if none;
+    a row of zeros; sums and unfolded, room for `collect`; numbers in a slot's rows).
     """
-    phase = load(phases, 0)
-    shift, sin_psi, cos_psi = psi
-    sin1, cos1 = sin_cos_turns(phase)
-    turn = sin_cos_turns(phase * BLOCK)
-    w = cos1 + cos1
-    s, c = splat(y, sin_psi), splat(y, cos_psi)
-    y0, y1 = splat(y, 0.0), splat(y, 0.0)
-    for m in range((n_plain + HALF) // BLOCK + 1):
-        s, c = _start_block(m, phase, shift, s, c, turn)
-        middle = BLOCK * m
-        if m > 0:
-            p = s * cos1 - c * sin1
-            q = w * p - s
-            for h in range(middle - 1, middle - 1 - HALF, -2):
-                y0, y1 = fma(a0[h], p, y0), fma(a1[h], p, y1)
-                y0, y1 = fma(a0[h - 1], q, y0), fma(a1[h - 1], q, y1)
-                p = w * q - p
-                q = w * p - q
-        if middle <= n_plain:
-            p, q = s, s * cos1 + c * sin1
-            for h in range(middle, middle + HALF, 2):
-                y0, y1 = fma(a0[h], p, y0), fma(a1[h], p, y1)
-                y0, y1 = fma(a0[h + 1], q, y0), fma(a1[h + 1], q, y1)
-                p = w * q - p
-                q = w * p - q
-    store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
-
-
-@njit
-def _bank_crossing(phases, psi, row0, row1, by_harmonic, audible, limits, w0, w1, y):
-    """_bank_tile for the harmonics that cross Nyquist inside the interval, masked; row0, row1: frames' amplitudes."""
-    phase, limit = load(phases, 0), load(limits, 0)
-    y0, y1 = splat(y, 0.0), splat(y, 0.0)
-    for h in range(audible[0] + 1, audible[1] + 1):
-        factor = h if by_harmonic else 1
-        x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
-        y0, y1 = fma(row0[h - 1] * factor, x, y0), fma(row1[h - 1] * factor, x, y1)
-    store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
+    samples, rows, zeros, sums, nobodys, filled = scratch[5:]
+    ring = pointer(rows, 0), pointer(filled, 0), pointer(zeros, 0), pointer(sums, 0), pointer(sums, sums.size // 2)
+    return (*pointers(scratch), pointer(samples, 0)), (*ring, rows.size // filled.size), pointer(nobodys, 0)
 
 
 @njit(forceinline=True)
-def _add_products(x, h, n_plain, g0, g1, rows0, rows1):
-    """Add the products of g0 and g1 with harmonic h's sines to its rows, or to nobody's beyond n_plain."""
-    row = (h if h <= n_plain else 0) * register_width(rows0)
-    store(rows0, row, dot_fold(g0, x, load_register(rows0, row)))
-    store(rows1, row, dot_fold(g1, x, load_register(rows1, row)))
-
-
-@njit
-def _analysis_tile(phases, psi, g, n_plain, w0, w1, rows0, rows1):
-    """rows0_h += w0 g sin, rows1_h += w1 g sin over one tile, h <= n_plain; else as _bank_tile."""
-    phase = load(phases, 0)
-    shift, sin_psi, cos_psi = psi
-    sin1, cos1 = sin_cos_turns(phase)
-    turn = sin_cos_turns(phase * BLOCK)
-    w = cos1 + cos1
-    s, c = splat(g, sin_psi), splat(g, cos_psi)
-    g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)
-    for m in range((n_plain + HALF) // BLOCK + 1):
-        s, c = _start_block(m, phase, shift, s, c, turn)
-        middle = BLOCK * m
-        if m > 0:
-            p = s * cos1 - c * sin1
-            q = w * p - s
-            for h in range(middle - 1, middle - 1 - HALF, -2):
-                _add_products(p, h, n_plain, g0, g1, rows0, rows1)
-                _add_products(q, h - 1, n_plain, g0, g1, rows0, rows1)
-                p = w * q - p
-                q = w * p - q
-        if middle <= n_plain:
-            p, q = s, s * cos1 + c * sin1
-            for h in range(middle, middle + HALF, 2):
-                _add_products(p, h, n_plain, g0, g1, rows0, rows1)
-                _add_products(q, h + 1, n_plain, g0, g1, rows0, rows1)
-                p = w * q - p
-                q = w * p - q
-
-
-@njit
-def _analysis_crossing(phases, psi, g, audible, limits, w0, w1, rows0, rows1):
-    """_analysis_tile for the harmonics that cross Nyquist inside the interval, masked."""
-    phase, limit = load(phases, 0), load(limits, 0)
-    g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)
-    for h in range(audible[0] + 1, audible[1] + 1):
-        x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
-        _add_products(x, h, h, g0, g1, rows0, rows1)
-
-
-@njit
-def _stage(row, n_plain, by_harmonic, out):
-    """One frame's amplitudes, times the harmonic's number if asked; zeros up to the end of the last half block."""
-    out[0] = 0
-    if by_harmonic:
-        for k in range(n_plain):
-            out[k + 1] = row[k] * (k + 1)
-    else:
-        for k in range(n_plain):
-            out[k + 1] = row[k]
-    for h in range(n_plain + 1, BLOCK * ((n_plain + HALF) // BLOCK) + HALF):
-        out[h] = 0
-
-
-@njit(forceinline=True)
-def bank_of_tile(f0, phase, amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, buffers):
-    """Buffer y: interval i's samples from its `start` on, NaN where f0 is not finite. Returns how many, and where."""
-    q, y, limits, a0, a1 = buffers
-    tap_offset, drop = envelope
+def amplitudes_of(amplitudes, b, frame):
+    """Pointer to the amplitudes of item b's frame, or of the nearest one that exists."""
     n_frames, n_harmonics = amplitudes.shape[1:]
-    lanes, width = lane_count(y), weights.shape[1]
-    sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
-    fill_tile(sweep, phase, i, lo + start, lo, audible, timeline, drop, lanes, q, limits)
-    store(y, 0, splat(y, (sweep[0] + sweep[1]) * 0.0))
-    at = (lo + start) % (width - lanes)
-    for t in range(0, weights.shape[0], 2):
-        frame = timeline[2] + i + tap_offset + t
-        row0 = pointer(amplitudes, (b * n_frames + frame_of(frame, n_frames)) * n_harmonics)
-        row1 = pointer(amplitudes, (b * n_frames + frame_of(frame + 1, n_frames)) * n_harmonics)
-        w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
-        _stage(row0, audible[0], by_harmonic, a0)
-        _stage(row1, audible[0], by_harmonic, a1)
-        _bank_tile(q, psi, a0, a1, audible[0], w0, w1, y)
-        if audible[0] < audible[1]:
-            _bank_crossing(q, psi, row0, row1, by_harmonic, audible, limits, w0, w1, y)
-    return min(lanes, hi - lo - start), lo + start
+    return pointer(amplitudes, (b * n_frames + frame_of(frame, n_frames)) * n_harmonics)
 
 
 @njit(forceinline=True)
-def bank_buffers(scratch):
-    """Pointers into the five buffers of a bank."""
-    tile, y, limits, a0, a1 = scratch
-    return pointer(tile, 0), pointer(y, 0), pointer(limits, 0), pointer(a0, 0), pointer(a1, 0)
+def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, out):
+    """out: pointer to the first of interval i's samples, which are NaN where f0 is not finite."""
+    phases, y, table, state, staged = buffers
+    n_frames, n_harmonics = amplitudes.shape[1:]
+    n_taps, width, lanes, size = weights.shape[0], weights.shape[1], lane_count(y), staged_size(n_harmonics)
+    sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+    frame, blocks = timeline[2] + i + tap_offset, plan(audible[0])
+    for t in range(n_taps):
+        row = amplitudes_of(amplitudes, b, frame + t)
+        stage(row, audible[0], blocks, by_harmonic, pointer(staged, t * size))
+    for sample in range(lo, hi, lanes):
+        fill_phases(phase, sweep[2], sweep[3], sample - lo, phases)
+        fill_table(load(phases, 0), blocks[1], table)
+        store(y, 0, splat(y, (sweep[0] + sweep[1]) * 0.0))
+        at = sample % (width - lanes)
+        for t in range(0, n_taps, 2):
+            w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
+            two = pointer(staged, t * size), pointer(staged, (t + 1) * size)
+            bank_tile(phases, psi, blocks, table, state, two, w0, w1, y)
+            if audible[0] < audible[1]:
+                rows = amplitudes_of(amplitudes, b, frame + t), amplitudes_of(amplitudes, b, frame + t + 1)
+                course = sweep_of_tile(sweep, i, sample, timeline)
+                bank_crossing(phases, psi, rows, by_harmonic, audible, course, w0, w1, y)
+        if hi - sample >= lanes:
+            store(out, sample - lo, load(y, 0))
+        else:
+            for l in range(hi - sample):
+                out[sample - lo + l] = y[l]
 
 
 @kernel
-def _bank_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, out, first, last):
+def _bank_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scratch, out, first, last):
     """Audio of the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    buffers = bank_buffers(scratch)
-    y, lanes = buffers[1], lane_count(out)
+    buffers = pointers(scratch)
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
-        count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
-        for start in range(0, count, lanes):
-            n, at = bank_of_tile(
-                f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, False, b, i, start, buffers
-            )
-            if n == lanes:
-                store(out, b * n_samples + at, load(y, 0))
-            else:
-                for l in range(n):
-                    out[b, at + l] = y[l]
+        at = pointer(out, b * n_samples + interval_start(i, n_samples, n_intervals))
+        bank_of_interval(f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, False, b, i, buffers, at)
 
 
 @kernel
-def _moment_rows(f0, phases, amplitudes, weights, envelope, timeline, psi, scratch, g, moments, first, last):
+def _moment_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scratch, g, moments, first, last):
     """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    buffers = bank_buffers(scratch)
-    y, lanes = buffers[1], lane_count(g)
+    buffers, slope = pointers(scratch), pointer(scratch[5], 0)
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
-        count = interval_start(i + 1, n_samples, n_intervals) - interval_start(i, n_samples, n_intervals)
-        s = x = q = 0.0
-        for start in range(0, count, lanes):
-            n, at = bank_of_tile(
-                f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, True, b, i, start, buffers
-            )
-            more = tile_moments(pointer(g, b * n_samples + at), y, start, n)
-            s, x, q = s + more[0], x + more[1], q + more[2]
-        moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = s, x, q
+        lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
+        bank_of_interval(f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, True, b, i, buffers, slope)
+        moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = tile_moments(
+            pointer(g, b * n_samples + lo), slope, 0, hi - lo
+        )
 
 
 @njit(forceinline=True)
-def analysis_of_interval(sweep, audible, samples, phase, g, weights, t, drop, timeline, psi, i, rows0, rows1, buffers):
-    """Add interval i's products with its harmonics, weighted by taps t and t + 1, to rows0 and rows1.
+def close_slot(ring, slot, out):
+    """Add what a slot of the ring holds to a frame's gradients, and leave it empty."""
+    rows, filled, _, sums, unfolded, size = ring
+    if filled[slot] > 0:
+        collect(pointer(rows, slot * size), plan(filled[slot]), filled[slot], sums, unfolded, out)
+        filled[slot] = 0
 
-    g: pointer to the batch item's samples. NaN where f0 is not finite.
+
+@njit(forceinline=True)
+def _open_slot(ring, slot):
+    """Where gradient_tile reads the slot's rows, their step, and where it writes them: an empty slot reads zeros."""
+    rows, filled, zeros, _, _, size = ring
+    at = pointer(rows, slot * size)
+    if filled[slot] == 0:
+        return zeros, 0, at
+    return at, register_width(rows), at
+
+
+@njit(forceinline=True)
+def gradients_of(out, b, frame, own, nobodys):
+    """Pointer to the gradients of item b's frame, or the nearest; to nobody's where the caller does not own it."""
+    n_frames, n_harmonics = out.shape[1:]
+    j = frame_of(frame, n_frames)
+    return pointer(out, (b * n_frames + j) * n_harmonics) if own[0] <= j < own[1] else nobodys
+
+
+@njit(forceinline=True)
+def gradient_of_interval(
+    f0, phase, amplitudes, g, weights, tap_offset, timeline, psi, b, i, own, ring, buffers, out, nobodys
+):  # fmt: skip
+    """Products of g with interval i's harmonics, to the ring and to `out`; and the moments of g dy/dtheta.
+
+    The rows of a slot must all be of one plan: where the number of audible harmonics changes, what was summed so far is
+    added to the frame's gradients first. amplitudes: None where no moments are asked for. All is NaN where f0 is not
+    finite.
     """
-    q, y, limits = buffers
-    lo, hi = samples
+    phases, y, table, state, staged, samples = buffers
+    (sine, cosine), (_, n_frames, n_harmonics) = psi, out.shape
+    n_taps, width, lanes, size = weights.shape[0], weights.shape[1], lane_count(y), staged_size(n_harmonics)
+    sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
     not_finite = (sweep[0] + sweep[1]) * 0.0
-    lanes, width = lane_count(y), weights.shape[1]
-    for start in range(0, hi - lo, lanes):
-        sample = lo + start
-        fill_tile(sweep, phase, i, sample, lo, audible, timeline, drop, lanes, q, limits)
-        n = min(lanes, hi - sample)
-        for l in range(n):
-            y[l] = g[sample + l] + not_finite
-        for l in range(n, lanes):
-            y[l] = 0
-        at = sample % (width - lanes)
-        w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
-        _analysis_tile(q, psi, y, audible[0], w0, w1, rows0, rows1)
-        if audible[0] < audible[1]:
-            _analysis_crossing(q, psi, y, audible, limits, w0, w1, rows0, rows1)
-
-
-@njit
-def sum_frame(rows, n_audible, sums, out):
-    """Add the sums of rows 1..n_audible to out and clear them; sums: buffer of one register."""
-    width = register_width(rows)
-    for h in range(0, n_audible + 1, width):
-        store(sums, 0, sum_rows(rows, h * width))
-        for r in range(1 if h == 0 else 0, min(width, n_audible + 1 - h)):
-            out[h + r - 1] += sums[r]
-    for i in range((n_audible + 1) * width):
-        rows[i] = 0
+    frame, n, blocks, filled = timeline[2] + i + tap_offset, audible[0], plan(audible[0]), ring[1]
+    for t in range(n_taps):
+        if amplitudes is not None:
+            stage(amplitudes_of(amplitudes, b, frame + t), n, blocks, True, pointer(staged, t * size))
+        slot = (i + t) % n_taps
+        if filled[slot] != n:
+            close_slot(ring, slot, gradients_of(out, b, frame + t, own, nobodys))
+    moments = 0.0, 0.0, 0.0
+    for sample in range(lo, hi, lanes):
+        fill_phases(phase, sweep[2], sweep[3], sample - lo, phases)
+        fill_table(load(phases, 0), blocks[1], table)
+        store(y, 0, splat(y, not_finite))
+        count, at = min(lanes, hi - sample), sample % (width - lanes)
+        if count == lanes:
+            store(samples, 0, load(g, b * timeline[0] + sample) + not_finite)
+        else:
+            store(samples, 0, splat(samples, 0.0))
+            for l in range(count):
+                samples[l] = g[b, sample + l] + not_finite
+        for t in range(0, n_taps, 2):
+            slot0, slot1 = (i + t) % n_taps, (i + t + 1) % n_taps
+            w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
+            slots = _open_slot(ring, slot0), _open_slot(ring, slot1)
+            if amplitudes is None:
+                gradient_tile(phases, sine, blocks, table, state, samples, None, w0, w1, slots, y)
+            else:
+                two = pointer(staged, t * size), pointer(staged, (t + 1) * size)
+                gradient_tile(phases, sine, blocks, table, state, samples, two, w0, w1, slots, y)
+            filled[slot0] = filled[slot1] = n
+            if audible[0] < audible[1]:
+                course = sweep_of_tile(sweep, i, sample, timeline)
+                out0 = gradients_of(out, b, frame + t, own, nobodys)
+                out1 = gradients_of(out, b, frame + t + 1, own, nobodys)
+                products_crossing(phases, sine, samples, audible, course, w0, w1, out0, out1)
+                if amplitudes is not None:
+                    rows = amplitudes_of(amplitudes, b, frame + t), amplitudes_of(amplitudes, b, frame + t + 1)
+                    bank_crossing(phases, cosine, rows, True, audible, course, w0, w1, y)
+        if amplitudes is not None:
+            more = tile_moments(samples, y, sample - lo, count)
+            moments = moments[0] + more[0], moments[1] + more[1], moments[2] + more[2]
+    return moments
 
 
 @kernel
-def _analysis_rows(f0, phases, g, weights, envelope, timeline, psi, scratch, out, first, last):
-    """Inner products for the frames first <= b * n_frames + j < last.
+def _gradient_rows(f0, phases, amplitudes, g, weights, tap_offset, timeline, psi, scratch, out, moments, first, last):
+    """Gradients of the amplitudes of the frames first <= b * n_frames + j < last, and moments of their intervals.
 
-    Rows of the frames that an interval touches go around in a ring: interval i adds tap t's products to the rows of
-    frame i + t, after which frame i is done. A frame's owner visits every interval that touches it; those on the
-    border of two owners are visited twice (1 of 64): cheaper than handing rows over, and the order of additions stays.
+    A frame's owner visits every interval that touches it; those on the border of two owners are visited twice (1 of
+    64): cheaper than handing rows over, and the order of additions stays. An interval's moments belong to the owner of
+    the first frame that it touches. amplitudes: None where no moments are asked for.
     """
     n_intervals, first_frame = timeline[1:3]
-    tap_offset, drop = envelope
-    n_frames, n_harmonics = out.shape[1:]
-    tile, y, limits, rows = scratch
-    buffers = pointer(tile, 0), pointer(y, 0), pointer(limits, 0)
-    n_samples, n_taps = timeline[0], weights.shape[0]
-    size = rows.size // n_taps
-    filled = np.zeros(n_taps, np.int64)
+    n_frames, n_taps = out.shape[1], weights.shape[0]
+    buffers, ring, nobodys = gradient_pointers(scratch)
     for b in range(first // n_frames, -(-last // n_frames)):
-        j_lo, j_hi = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
-        out[b, j_lo:j_hi] = 0
-        rows[:] = 0
-        filled[:] = 0
-        i_lo = 0 if j_lo == 0 else max(0, j_lo - first_frame - tap_offset - n_taps + 1)
-        i_hi = n_intervals if j_hi == n_frames else min(n_intervals, j_hi - first_frame - tap_offset)
+        own = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
+        out[b, own[0] : own[1]] = 0
+        i_lo = 0 if own[0] == 0 else max(0, own[0] - first_frame - tap_offset - n_taps + 1)
+        i_hi = n_intervals if own[1] == n_frames else min(n_intervals, own[1] - first_frame - tap_offset)
+        for t in range(n_taps):
+            ring[1][t] = 0
         for i in range(i_lo, i_hi + n_taps - 1):
+            frame = first_frame + i + tap_offset
             if i < i_hi:
-                g_row = pointer(g, b * n_samples)
-                sweep, audible, samples = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
-                for t in range(0, n_taps, 2):
-                    ring0, ring1 = (i + t) % n_taps, (i + t + 1) % n_taps
-                    analysis_of_interval(
-                        sweep, audible, samples, phases[b, i], g_row, weights, t, drop, timeline, psi,
-                        i, pointer(rows, ring0 * size), pointer(rows, ring1 * size), buffers,
-                    )  # fmt: skip
-                    filled[ring0], filled[ring1] = max(filled[ring0], audible[1]), max(filled[ring1], audible[1])
-            done = i % n_taps
-            frame = frame_of(first_frame + i + tap_offset, n_frames)
-            if j_lo <= frame < j_hi:
-                out_row = pointer(out, (b * n_frames + frame) * n_harmonics)
-                sum_frame(pointer(rows, done * size), filled[done], buffers[1], out_row)
-            else:
-                rows[done * size : (done + 1) * size] = 0
-            filled[done] = 0
+                m = gradient_of_interval(
+                    f0, phases[b, i], amplitudes, g, weights, tap_offset, timeline, psi,
+                    b, i, own, ring, buffers, out, nobodys,
+                )  # fmt: skip
+                if amplitudes is not None and own[0] <= frame_of(frame, n_frames) < own[1]:
+                    moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = m
+            close_slot(ring, i % n_taps, gradients_of(out, b, frame, own, nobodys))
 
 
 class _Task(NamedTuple):
@@ -376,7 +317,7 @@ class Bank:
         )
         self.lanes = tile_lanes(f0.dtype)
         self.weights = envelope_weights(method, timeline, f0.dtype.name, self.lanes)
-        self.envelope = (tap_offset(method), 64 - 8 * f0.itemsize)
+        self.tap_offset = tap_offset(method)
         self.quarter_turns = quarter_turns
         self.n_threads = n_threads
         self.phases = np.empty((f0.shape[0], timeline.n_intervals + 1), np.int64)
@@ -389,13 +330,11 @@ class Bank:
 
     def render(self, amplitudes, out) -> None:
         """out [batch, samples] = the bank's audio for amplitudes [batch, frames, harmonics]."""
-        self._run(
-            self._task(_bank_rows, self._n_intervals, amplitudes.shape[2], 0, amplitudes, self._staged(amplitudes), out)
-        )
+        self._run(self._task(_bank_rows, amplitudes, self._psi(0), self._bank_scratch, out))
 
     def analyse(self, g, out) -> None:
         """out [batch, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""
-        self._run(self._analysis(g, out))
+        self._run(self._gradient(g, None, out, np.empty((0, 0, 3))))
 
     def phase_gradient(self, g, amplitudes, final_cotangent, d_f0, d_initial) -> None:
         """d_f0 [batch, frames], d_initial [batch] = the adjoint of `render` in f0 and the initial phase.
@@ -403,44 +342,49 @@ class Bank:
         final_cotangent [batch]: cotangent of the final phase, in radians.
         """
         moments = np.empty((g.shape[0], self._n_intervals, 3))
-        self._run(self._moments(g, amplitudes, moments))
+        self._run(self._task(_moment_rows, amplitudes, self._psi(1), self._moment_scratch, g, moments))
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
 
     def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
-        """`analyse` and `phase_gradient`, their chunks shared out together: threads meet once, not twice."""
+        """`analyse` and `phase_gradient` in one pass: they share phases, cosines and sines."""
         moments = np.empty((g.shape[0], self._n_intervals, 3))
-        self._run(self._analysis(g, d_amplitudes), self._moments(g, amplitudes, moments))
+        self._run(self._gradient(g, amplitudes, d_amplitudes, moments))
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
-
-    def _analysis(self, g, out) -> "_Task":
-        rows = self._harmonics(out.shape[2]) * len(self.weights) * width_of(from_dtype(self.f0.dtype))
-        return self._task(_analysis_rows, *out.shape[1:], 0, g, (rows,), out)
-
-    def _moments(self, g, amplitudes, moments) -> "_Task":
-        n_harmonics = amplitudes.shape[2]
-        return self._task(
-            _moment_rows, self._n_intervals, n_harmonics, 1, amplitudes, self._staged(amplitudes), g, moments
-        )
 
     @property
     def _n_intervals(self) -> int:
         return self.timeline[1]
 
-    def _staged(self, amplitudes) -> tuple[int, int]:
-        """Elements of the buffers for two frames of amplitudes."""
-        return (self._harmonics(amplitudes.shape[2]),) * 2
-
-    @staticmethod
-    def _harmonics(n_harmonics: int) -> int:
-        """Elements of a buffer of harmonics."""
-        return BLOCK * (n_harmonics // BLOCK + 2)
-
-    def _task(self, kernel, rows_per_item, n_harmonics, turns, signal, buffers, *results) -> "_Task":
-        """`kernel` on all rows of the batch, psi turned by `turns` quarters; buffers: sizes of its scratch."""
-        psi = self._psi(self.quarter_turns + turns)
-        fixed = (self.f0, self.phases, signal, self.weights, self.envelope, self.timeline, psi)
+    def _gradient(self, g, amplitudes, out, moments) -> "_Task":
+        fixed = (self.f0, self.phases, amplitudes, g, self.weights, self.tap_offset, self.timeline)
+        psi = self._psi(0), self._psi(1)
+        sizes = self._gradient_scratch(out.shape[2])
+        work = self.timeline[0] * out.shape[2] * (1 if amplitudes is None else 2)
         batch = self.f0.shape[0]
-        return _Task(kernel, fixed, buffers, results, batch * rows_per_item, batch * self.timeline[0] * n_harmonics)
+        return _Task(_gradient_rows, (*fixed, psi), sizes, (out, moments), batch * out.shape[1], batch * work)
+
+    def _task(self, kernel, amplitudes, psi, sizes, *results) -> "_Task":
+        """`kernel` on all intervals of the batch; sizes: of its scratch, for a number of harmonics."""
+        fixed = (self.f0, self.phases, amplitudes, self.weights, self.tap_offset, self.timeline, psi)
+        batch, n_harmonics = self.f0.shape[0], amplitudes.shape[2]
+        work = batch * self.timeline[0] * n_harmonics
+        return _Task(kernel, fixed, sizes(n_harmonics), results, batch * self._n_intervals, work)
+
+    def _bank_scratch(self, n_harmonics: int) -> tuple[int, ...]:
+        """Elements of a bank's buffers: y, table, state, staged amplitudes."""
+        lanes = self.lanes
+        return lanes, TABLE_TILES * lanes, STATE_TILES * lanes, len(self.weights) * staged_size(n_harmonics)
+
+    def _moment_scratch(self, n_harmonics: int) -> tuple[int, ...]:
+        """Those and an interval's samples."""
+        longest = -(-self.timeline[0] // self._n_intervals)
+        return *self._bank_scratch(n_harmonics), longest
+
+    def _gradient_scratch(self, n_harmonics: int) -> tuple[int, ...]:
+        """A bank's buffers, g, the ring's rows and their zeros, room for sums, and nobody's gradients."""
+        width, rows = width_of(from_dtype(self.f0.dtype)), rows_of(n_harmonics)
+        ring = len(self.weights) * rows * width, width, 2 * rows
+        return *self._bank_scratch(n_harmonics), self.lanes, *ring, n_harmonics
 
     def _run(self, *tasks: "_Task") -> None:
         """Run tasks in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads.
@@ -449,26 +393,26 @@ class Bank:
         """
         chunks = [(task, *borders) for task in tasks for borders in task.chunks()]
         n_threads = self.n_threads if sum(task.work for task in tasks) >= WORK_PER_CHUNK else 1
-        real, integer = self.f0.dtype, np.dtype(f"int{8 * self.f0.itemsize}")
-
-        def scratch(task) -> tuple:
-            return np.empty(self.lanes, integer), *(
-                np.empty(size, real) for size in (self.lanes, self.lanes, *task.buffers)
-            )
 
         def work(taken) -> None:
             mine: dict[int, tuple] = {}
             for i in taken:
                 task, first, last = chunks[i]
                 if id(task) not in mine:
-                    mine[id(task)] = scratch(task)
+                    mine[id(task)] = self._scratch(task.buffers)
                 task.kernel(*task.fixed, mine[id(task)], *task.results, first, last)
 
         threads.share(work, len(chunks), n_threads)
 
-    def _psi(self, quarter_turns: int) -> tuple[int, float, float]:
-        """psi as a signed fixed-point phase, and its sine and cosine."""
-        quarter_turns %= 4
+    def _scratch(self, sizes) -> tuple[np.ndarray, ...]:
+        """A tile's phases, buffers of `sizes` elements, and how many harmonics the slots of a ring hold."""
+        phases = aligned(self.lanes, np.dtype(f"int{8 * self.f0.itemsize}"))
+        filled = np.zeros(len(self.weights), np.int64)
+        return phases, *(aligned(size, self.f0.dtype) for size in sizes), filled
+
+    def _psi(self, more_turns: int) -> tuple[int, float, float]:
+        """psi and `more_turns` quarter turns: as a signed fixed-point phase, its sine and cosine."""
+        quarter_turns = (self.quarter_turns + more_turns) % 4
         bits = 8 * self.f0.itemsize
         signed = quarter_turns - 4 if quarter_turns >= 2 else quarter_turns
         return signed * 2 ** (bits - 2), (0.0, 1.0, 0.0, -1.0)[quarter_turns], (1.0, 0.0, -1.0, 0.0)[quarter_turns]

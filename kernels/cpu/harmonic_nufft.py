@@ -20,25 +20,31 @@ instructions on 16 lanes: 7 multiply-adds for weights, 3 for two frames, 6 to su
 """
 
 import numpy as np
-from numba import from_dtype, njit
+from numba import njit
 
 from fastddsp.kernels.cpu import tables, threads
 from fastddsp.kernels.cpu.compile import kernel
-from fastddsp.kernels.cpu.harmonic import Bank, analysis_of_interval, bank_buffers, bank_of_tile, sum_frame
-from fastddsp.kernels.cpu.intervals import fill_tile, interval, last_below
+from fastddsp.kernels.cpu.harmonic import (
+    Bank,
+    amplitudes_of,
+    bank_of_interval,
+    close_slot,
+    gradient_of_interval,
+    gradient_pointers,
+    gradients_of,
+    pointers,
+)
+from fastddsp.kernels.cpu.harmonic_tiles import crossing_sine
+from fastddsp.kernels.cpu.intervals import fill_phases, interval, last_below, sweep_of_tile
 from fastddsp.kernels.cpu.phase import frame_of, interval_start, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
-    dot_fold,
+    dot,
     fma,
     lane_count,
     load,
-    load_register,
     pointer,
-    register_width,
-    select_ge,
     splat,
     store,
-    width_of,
 )
 from fastddsp.kernels.cpu.sine import sin_turns
 from fastddsp.kernels.cpu.tables import fold, interpolate, mirror, place, spread
@@ -86,18 +92,22 @@ def _usable(held, first, i, n_frames, tap_offset, n_taps, first_frame, audible):
 # ----------------------------------------------------------------------------------------- harmonics beyond the tables
 
 
-@njit
-def _bank_beyond(phases, psi, row0, row1, beyond, by_harmonic, limits, w0, w1, y):
-    """y += the harmonics that frames' tables do not hold, masked; row0, row1: the frames' amplitudes.
+@njit(forceinline=True)
+def _sine_beyond(y, phase, psi, h, audible, sweep):
+    """sin(h theta + psi), masked where harmonic h crosses Nyquist inside the interval."""
+    if h > audible[0]:
+        return crossing_sine(y, phase, psi, h, sweep)
+    return sin_turns(phase * h + psi[0])
 
-    beyond: harmonics that the first frame's table holds, that the second's holds, that are audible.
-    """
-    held0, held1, n_audible = beyond
-    phase, limit = load(phases, 0), load(limits, 0)
+
+@njit
+def _bank_beyond(phases, psi, rows, held, by_harmonic, audible, sweep, w0, w1, y):
+    """y += the harmonics that tables do not hold; rows: two frames' amplitudes, held: what their tables hold."""
+    phase, (row0, row1), (held0, held1) = load(phases, 0), rows, held
     y0, y1 = splat(y, 0.0), splat(y, 0.0)
-    for h in range(min(held0, held1) + 1, n_audible + 1):
+    for h in range(min(held0, held1) + 1, audible[1] + 1):
+        x = _sine_beyond(y, phase, psi, h, audible, sweep)
         factor = h if by_harmonic else 1
-        x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
         if h > held0:
             y0 = fma(row0[h - 1] * factor, x, y0)
         if h > held1:
@@ -106,35 +116,22 @@ def _bank_beyond(phases, psi, row0, row1, beyond, by_harmonic, limits, w0, w1, y
 
 
 @njit
-def _analysis_beyond(phases, psi, g, beyond, limits, w0, w1, rows0, rows1):
-    """Add the products of g with those harmonics to rows; row r is that of harmonic min(held0, held1) + r."""
-    held0, held1, n_audible = beyond
-    phase, limit = load(phases, 0), load(limits, 0)
+def _products_beyond(phases, psi, g, held, audible, sweep, w0, w1, out0, out1):
+    """Add the products of w0 g and w1 g with those harmonics to two frames' gradients."""
+    phase, (held0, held1) = load(phases, 0), held
     g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)
-    low = min(held0, held1)
-    for h in range(low + 1, n_audible + 1):
-        x = select_ge(limit, h, sin_turns(phase * h + psi[0]), 0.0)
-        row = (h - low) * register_width(rows0)
+    for h in range(min(held0, held1) + 1, audible[1] + 1):
+        x = _sine_beyond(g, phase, psi, h, audible, sweep)
         if h > held0:
-            store(rows0, row, dot_fold(g0, x, load_register(rows0, row)))
+            out0[h - 1] += dot(g0, x)
         if h > held1:
-            store(rows1, row, dot_fold(g1, x, load_register(rows1, row)))
+            out1[h - 1] += dot(g1, x)
 
 
 # ----------------------------------------------------------------------------- rows: what one call of a thread computes
 #
-# controls: (f0, phases, weights, envelope, timeline, psi), the direct kernel's; tabled: (tables, harmonics that each
+# controls: (f0, phases, weights, tap_offset, timeline, psi), the direct kernel's; tabled: (tables, harmonics that each
 # holds, the first one's frame, kernel's polynomials, cells of a table, whether it is odd).
-
-
-@njit(forceinline=True)
-def _place_tile(sweep, phase, i, sample, first, audible, timeline, drop, shape, q, limits, places):
-    """Phases, limits and places of the tile from `sample` on; shape: cells of a table, whether it is odd."""
-    lanes = lane_count(limits)
-    fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, q, limits)
-    if audible[0] == audible[1]:
-        store(limits, 0, splat(limits, audible[1]))
-    place(q, shape[0], shape[1], lanes, places[0], places[1], places[2])
 
 
 @njit(forceinline=True)
@@ -146,42 +143,39 @@ def _place_pointers(place_buffers):
 @kernel
 def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, place_buffers, out):
     """out: the samples of item b's intervals first..last."""
-    f0, phases, weights, envelope, timeline, psi = controls
+    f0, phases, weights, tap_offset, timeline, psi = controls
     cells, held, first_table, taps, n_cells, odd = tabled
     n_samples, n_intervals, first_frame = timeline[:3]
-    tap_offset, drop = envelope
     n_frames, n_harmonics = amplitudes.shape[1:]
     (n_taps, width), stride = weights.shape, cells.shape[1]
-    buffers, places, kernel = bank_buffers(scratch), _place_pointers(place_buffers), pointer(taps, 0)
-    q, y, limits = buffers[:3]
+    buffers, places, kernel = pointers(scratch), _place_pointers(place_buffers), pointer(taps, 0)
+    q, y = buffers[:2]
     lanes = lane_count(out)
     origin = interval_start(first, n_samples, n_intervals)
     mirror(cells, odd)
     for i in range(first, last):
         sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
-        usable = _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible)
+        if not _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible):
+            at = pointer(out, lo - origin)
+            bank_of_interval(
+                f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, at
+            )
+            continue
         for sample in range(lo, hi, lanes):
-            if usable:
-                shape = n_cells, odd
-                _place_tile(sweep, phases[b, i], i, sample, lo, audible, timeline, drop, shape, q, limits, places)
-                store(y, 0, splat(y, 0.0))
-                at = sample % (width - lanes)
-                for t in range(0, n_taps, 2):
-                    j0 = frame_of(first_frame + i + tap_offset + t, n_frames)
-                    j1 = frame_of(first_frame + i + tap_offset + t + 1, n_frames)
-                    r0, r1 = j0 - first_table, j1 - first_table
-                    w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
-                    interpolate(places, kernel, pointer(cells, r0 * stride), pointer(cells, r1 * stride), w0, w1, y)
-                    if min(held[r0], held[r1]) < audible[1]:
-                        row0 = pointer(amplitudes, (b * n_frames + j0) * n_harmonics)
-                        row1 = pointer(amplitudes, (b * n_frames + j1) * n_harmonics)
-                        beyond = held[r0], held[r1], audible[1]
-                        _bank_beyond(q, psi, row0, row1, beyond, by_harmonic, limits, w0, w1, y)
-            else:
-                start = sample - lo
-                bank_of_tile(
-                    f0, phases[b, i], amplitudes, weights, envelope, timeline, psi, by_harmonic, b, i, start, buffers
-                )
+            fill_phases(phases[b, i], sweep[2], sweep[3], sample - lo, q)
+            place(q, n_cells, odd, lanes, places[0], places[1], places[2])
+            store(y, 0, splat(y, 0.0))
+            at = sample % (width - lanes)
+            for t in range(0, n_taps, 2):
+                j0 = frame_of(first_frame + i + tap_offset + t, n_frames)
+                j1 = frame_of(first_frame + i + tap_offset + t + 1, n_frames)
+                r0, r1 = j0 - first_table, j1 - first_table
+                w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
+                interpolate(places, kernel, pointer(cells, r0 * stride), pointer(cells, r1 * stride), w0, w1, y)
+                if min(held[r0], held[r1]) < audible[1]:
+                    rows = amplitudes_of(amplitudes, b, j0), amplitudes_of(amplitudes, b, j1)
+                    course, two = sweep_of_tile(sweep, i, sample, timeline), (held[r0], held[r1])
+                    _bank_beyond(q, psi, rows, two, by_harmonic, audible, course, w0, w1, y)
             for l in range(min(lanes, hi - sample)):
                 out[sample - origin + l] = y[l]
 
@@ -197,71 +191,50 @@ def _moments(g, audio, timeline, b, first, last, moments):
         moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = s, x, q
 
 
-@njit(forceinline=True)
-def _spread_interval(
-    sweep, audible, samples, phase, g, weights, t, drop, timeline, psi, i,
-    table0, table1, held0, held1, kernel, shape, rows0, rows1, buffers, places,
-):  # fmt: skip
-    """As analysis_of_interval, with tables for most harmonics: rows get those beyond them."""
-    q, y, limits = buffers
-    lo, hi = samples
-    lanes, width = lane_count(y), weights.shape[1]
-    for sample in range(lo, hi, lanes):
-        _place_tile(sweep, phase, i, sample, lo, audible, timeline, drop, shape, q, limits, places)
-        n = min(lanes, hi - sample)
-        for l in range(n):
-            y[l] = g[sample + l]
-        for l in range(n, lanes):
-            y[l] = 0
-        at = sample % (width - lanes)
-        w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
-        spread(places, kernel, y, w0, w1, table0, table1)
-        if min(held0, held1) < audible[1]:
-            _analysis_beyond(q, psi, y, (held0, held1, audible[1]), limits, w0, w1, rows0, rows1)
-
-
 @kernel
 def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, own, out):
     """Spread item b's intervals first..last to their frames' tables.
 
     What tables cannot hold goes to `out`, for the frames own[0] <= j < own[1] only: others have owners of their own.
     """
-    f0, phases, weights, envelope, timeline, psi = controls
+    f0, phases, weights, tap_offset, timeline, (psi, _) = controls
     cells, held, first_table, taps, n_cells, odd = tabled
-    n_samples, first_frame = timeline[0], timeline[2]
-    tap_offset, drop = envelope
-    n_frames, n_harmonics = out.shape[1:]
-    n_taps, stride = weights.shape[0], cells.shape[1]
-    tile, y, limits, rows, nobodys = scratch
-    buffers = pointer(tile, 0), pointer(y, 0), pointer(limits, 0)
-    rows0, rows1 = pointer(rows, 0), pointer(rows, rows.size // 2)
-    item, kernel, places = pointer(g, b * n_samples), pointer(taps, 0), _place_pointers(place_buffers)
+    first_frame, n_frames = timeline[2], out.shape[1]
+    (n_taps, width), stride = weights.shape, cells.shape[1]
+    buffers, ring, nobodys = gradient_pointers(scratch)
+    q, samples = buffers[0], buffers[5]
+    kernel, places, lanes = pointer(taps, 0), _place_pointers(place_buffers), lane_count(samples)
     cells[:] = 0
     for i in range(first, last):
-        sweep, audible, samples = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
-        usable = _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible)
-        for t in range(0, n_taps, 2):
-            j0 = frame_of(first_frame + i + tap_offset + t, n_frames)
-            j1 = frame_of(first_frame + i + tap_offset + t + 1, n_frames)
-            r0, r1 = j0 - first_table, j1 - first_table
-            if usable:
-                low = min(held[r0], held[r1])
-                _spread_interval(
-                    sweep, audible, samples, phases[b, i], item, weights, t, drop, timeline, psi, i,
-                    pointer(cells, r0 * stride), pointer(cells, r1 * stride), held[r0], held[r1], kernel,
-                    (n_cells, odd), rows0, rows1, buffers, places,
-                )  # fmt: skip
-            else:
-                low = 0
-                analysis_of_interval(
-                    sweep, audible, samples, phases[b, i], item, weights, t, drop, timeline, psi, i,
-                    rows0, rows1, buffers,
-                )  # fmt: skip
-            if low < audible[1]:
-                for j, frame_rows in ((j0, rows0), (j1, rows1)):
-                    mine = own[0] <= j < own[1]
-                    out_row = pointer(out, (b * n_frames + j) * n_harmonics + low) if mine else pointer(nobodys, 0)
-                    sum_frame(frame_rows, audible[1] - low, buffers[1], out_row)
+        sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, out.shape[2], timeline)
+        frame = first_frame + i + tap_offset
+        if not _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible):
+            gradient_of_interval(
+                f0, phases[b, i], None, g, weights, tap_offset, timeline, controls[5],
+                b, i, own, ring, buffers, out, nobodys,
+            )  # fmt: skip
+            for t in range(n_taps):
+                close_slot(ring, (i + t) % n_taps, gradients_of(out, b, frame + t, own, nobodys))
+            continue
+        for sample in range(lo, hi, lanes):
+            fill_phases(phases[b, i], sweep[2], sweep[3], sample - lo, q)
+            place(q, n_cells, odd, lanes, places[0], places[1], places[2])
+            n = min(lanes, hi - sample)
+            for l in range(n):
+                samples[l] = g[b, sample + l]
+            for l in range(n, lanes):
+                samples[l] = 0
+            at = sample % (width - lanes)
+            for t in range(0, n_taps, 2):
+                j0, j1 = frame_of(frame + t, n_frames), frame_of(frame + t + 1, n_frames)
+                r0, r1 = j0 - first_table, j1 - first_table
+                w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
+                table0, table1 = pointer(cells, r0 * stride), pointer(cells, r1 * stride)
+                spread(places, kernel, samples, w0, w1, table0, table1)
+                if min(held[r0], held[r1]) < audible[1]:
+                    out0, out1 = gradients_of(out, b, j0, own, nobodys), gradients_of(out, b, j1, own, nobodys)
+                    course, two = sweep_of_tile(sweep, i, sample, timeline), (held[r0], held[r1])
+                    _products_beyond(q, psi, samples, two, audible, course, w0, w1, out0, out1)
     fold(cells, odd)
 
 
@@ -288,7 +261,9 @@ class NufftBank(Bank):
         self._for_chunks(lambda b, first, last: self._analyse_frames(g, held[b], b, first, last, out), out.shape[1])
 
     def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
-        """`analyse` and `phase_gradient`: see Bank."""
+        """As Bank.gradients; where frames have tables, the two gradients have nothing to share."""
+        if not self._held(amplitudes.shape[2]).any():
+            return super().gradients(g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial)
         self.analyse(g, d_amplitudes)
         self.phase_gradient(g, amplitudes, final_cotangent, d_f0, d_initial)
 
@@ -335,7 +310,7 @@ class NufftBank(Bank):
 
         No room where no frame has a table.
         """
-        offset = self.timeline[2] + self.envelope[0]
+        offset = self.timeline[2] + self.tap_offset
         first_table, last_table = np.clip((first + offset, last + offset + len(self.weights) - 2), 0, len(held) - 1)
         held = held[first_table : last_table + 1]
         n_cells, factors = table_plan(n_harmonics)
@@ -351,14 +326,14 @@ class NufftBank(Bank):
         if cells.size:
             tables.stage(amplitudes[b], first_table, held, factors, by_harmonic, tables.first_cell(odd), cells)
             tables.transform(cells, 3, odd)
-        scratch = self._scratch(self.lanes, *(self._harmonics(n_harmonics),) * 2)
-        controls = self._controls(quarter_turns)
+        scratch = self._scratch(self._bank_scratch(n_harmonics))
+        controls = self._controls(self._psi(quarter_turns - self.quarter_turns))
         _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, self._places(), out)
 
     def _analyse_frames(self, g, held, b, own_first, own_last, out) -> None:
         """out: the analysis at item b's frames own_first..own_last, from all intervals that touch them."""
         _, n_frames, n_harmonics = out.shape
-        n_taps, offset = len(self.weights), self.timeline[2] + self.envelope[0]
+        n_taps, offset = len(self.weights), self.timeline[2] + self.tap_offset
         first = 0 if own_first == 0 else max(0, own_first - offset - n_taps + 1)
         last = self._n_intervals if own_last == n_frames else min(self._n_intervals, own_last - offset)
         out[b, own_first:own_last] = 0
@@ -366,9 +341,8 @@ class NufftBank(Bank):
             return
         tabled, factors = self._tabled(held, first, last, n_harmonics, self.quarter_turns)
         cells, held, first_table, _, _, odd = tabled
-        rows = 2 * self._harmonics(n_harmonics) * width_of(from_dtype(self.f0.dtype))
-        scratch, own = self._scratch(self.lanes, rows, n_harmonics), (own_first, own_last)
-        controls = self._controls(self.quarter_turns)
+        scratch, own = self._scratch(self._gradient_scratch(n_harmonics)), (own_first, own_last)
+        controls = self._controls((self._psi(0), self._psi(1)))
         _analysis_rows(controls, g, b, first, last, tabled, scratch, self._places(), own, out)
         if cells.size:
             tables.transform(cells, 2, odd)
@@ -376,13 +350,8 @@ class NufftBank(Bank):
             owned = slice(low - first_table, high - first_table)
             tables.collect(cells[owned], low, held[owned], factors, tables.first_cell(odd), out[b])
 
-    def _controls(self, quarter_turns: int):
-        return self.f0, self.phases, self.weights, self.envelope, self.timeline, self._psi(quarter_turns)
-
-    def _scratch(self, *sizes: int):
-        """The direct kernel's buffers: integer phases, samples, and as asked."""
-        real = (np.zeros(size, np.float32) for size in (self.lanes, *sizes))
-        return (np.empty(self.lanes, np.int32), *real)
+    def _controls(self, psi):
+        return self.f0, self.phases, self.weights, self.tap_offset, self.timeline, psi
 
     def _places(self):
         """Buffers for a tile's cells, fractions, signs, and products with the tables."""

@@ -1,9 +1,16 @@
-"""Intervals between frames, as the loops over them see them: how f0 sweeps, what is audible, the phases of a tile."""
+"""Intervals between frames, as the loops over them see them: how f0 sweeps, what is audible and where."""
 
 import numpy as np
 from numba import njit
+from numba.core import types
 
-from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start, tile_phases
+from fastddsp.kernels.cpu.blocks import block_lanes, load_block, top_bits
+from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start
+from fastddsp.kernels.cpu.simd import lane_count, store
+
+WIDTH = block_lanes(types.int64)  # shorter vectors would be stored in pieces, which a load of the tile waits for
+STEPS = np.arange(WIDTH)
+TRIANGLES = STEPS * (STEPS + 1) // 2
 
 
 @njit
@@ -36,15 +43,55 @@ def interval(f0, n_frames, i, n_harmonics, timeline):
 
 
 @njit
-def fill_tile(sweep, phase, i, sample, first, audible, timeline, drop, lanes, phases, limits):
-    """Phases of a tile from `sample` on, in interval i that begins at `first`, and where its harmonics cross Nyquist.
+def fill_phases(phase, base, slope, start, phases):
+    """Phases of a tile, the interval's samples from `start` on, rounded to as many bits as the integers of `phases`.
 
-    limits[l]: how many harmonics are below Nyquist at the tile's sample l.
+    Sample start + l has e + l b + l (l + 1) / 2 slope, with e the phase at `start` and b the increment there. One
+    block of 64-bit lanes after the other follows by sums: second differences are constant.
     """
-    a, c, base, slope = sweep
+    b = base + start * slope
+    e = phase + (start + 1) * base + ((start * (start + 1)) >> 1) * slope
+    steps = load_block(STEPS, 0)
+    exact = steps * b + load_block(TRIANGLES, 0) * slope + e
+    rise = steps * (WIDTH * slope) + (WIDTH * b + (WIDTH * (WIDTH + 1) // 2) * slope)
+    for l in range(0, lane_count(phases), WIDTH):
+        store(phases, l, top_bits(exact, phases))
+        exact = exact + rise
+        rise = rise + (WIDTH * WIDTH) * slope
+
+
+@njit
+def sweep_of_tile(ends, i, sample, timeline):
+    """What `crossing` needs of the tile from `sample` on in interval i: f0's course over it, and Nyquist."""
     n_samples, n_intervals, _, _, nyquist = timeline
-    tile_phases(phase, base, slope, sample - first, drop, lanes, phases)
-    if audible[0] < audible[1]:
-        fraction, step = (sample * n_intervals - i * n_samples) / n_samples, n_intervals / n_samples
-        for l in range(lanes):
-            limits[l] = last_below(a + (c - a) * (fraction + l * step), nyquist)
+    return (
+        ends[0],
+        ends[1] - ends[0],
+        (sample * n_intervals - i * n_samples) / n_samples,
+        n_intervals / n_samples,
+        nyquist,
+    )
+
+
+@njit
+def _is_audible(h, sweep, l):
+    a, rise, fraction, step, nyquist = sweep
+    return h * (a + rise * (fraction + l * step)) < nyquist
+
+
+@njit
+def crossing(h, sweep, lanes):
+    """Where in a tile harmonic h is below Nyquist: at the lanes l with slope * l + offset >= 0.
+
+    f0 rises or falls throughout an interval, so these are the first lanes or the last ones: where they end is
+    estimated, then settled by looking at the lanes around.
+    """
+    a, rise, fraction, step, nyquist = sweep
+    estimate = ((nyquist / h - a) / rise - fraction) / step
+    before = np.int64(np.ceil(min(max(estimate, 0.0), np.float64(lanes)))) if np.isfinite(estimate) else np.int64(0)
+    is_rising = rise > 0
+    while before > 0 and _is_audible(h, sweep, before - 1) != is_rising:
+        before -= 1
+    while before < lanes and _is_audible(h, sweep, before) == is_rising:
+        before += 1
+    return (-1.0, before - 1.0) if is_rising else (1.0, -np.float64(before))

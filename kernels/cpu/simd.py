@@ -18,8 +18,11 @@ with AVX-512, eight with AVX2.
     absolute(v)             |v| of integers; the most negative one stays as it is
     with_sign(v, i)         v >= 0 with the signs of the integers i
     dot_fold(a, b, c)       c + the registers of a*b, added up: one register
+    dot(a, b)               the sum over all lanes of a*b, a scalar
+    ramp(array)             lane l holds l, as array's element type
     load_register(array, i) one register of lanes: array[i : i + WIDTH]
     sum_rows(array, i)      the sums of WIDTH rows of WIDTH lanes each (a transposing sum)
+    out_of_line()           said inside a function: it is never inlined, so what it needs does not crowd its callers
     lane_count(array), register_width(array)    LANES and WIDTH of array's element type, as constants
 
 Element types: float32, float64, and int32 / int64 for phases.
@@ -297,6 +300,48 @@ def dot_fold(typingctx, a, b, c):
         return total
 
     return c(a, b, c), codegen
+
+
+@intrinsic
+def dot(typingctx, a, b):
+    """The sum over all lanes of a*b, in a fixed order: registers by multiply-adds, then halves of one."""
+    width = width_of(a.element)
+
+    def codegen(context, builder, signature, args):
+        factors = (list(_registers(builder, arg, width)) for arg in args)
+        first, *others = zip(*factors, strict=True)
+        total = builder.fmul(*first)
+        for x, y in others:
+            total = _fma(builder, x, y, total)
+        while total.type.count > 1:
+            total = builder.fadd(*_registers(builder, total, total.type.count // 2))
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return a.element(a, b), codegen
+
+
+@intrinsic
+def out_of_line(typingctx):
+    """Keep the function that says this out of its callers: a rare path whose constants would be hoisted there."""
+
+    def codegen(context, builder, signature, args):
+        attributes = builder.function.attributes
+        attributes.discard("alwaysinline")  # which a function inherits from a caller that is forceinline
+        attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def ramp(typingctx, array):
+    """0, 1, 2, ... in the lanes of a tile of array's element type."""
+    vector = Vector(array.dtype, lanes_of(array.dtype))
+
+    def codegen(context, builder, signature, args):
+        return _constant(context.get_value_type(vector), range(vector.lanes))
+
+    return vector(array), codegen
 
 
 @intrinsic
