@@ -9,6 +9,7 @@ are derivatives of one trilinear form T(g, x, X) = <g, F(x, X)>:
     backward of F                    dx = A(g, X) = dT/dx,   dX = M(g, x) = dT/dX              one fused kernel call
     backward of (A, M), for v, V     dg = F(v, X) + F(x, V),   dx = A(g, V),   dX = M(g, v)    the same ops again
 
+With overlap h_t is not one of the h_t, but the mean of two, weighted by where n is in its frame; F stays as linear.
 Filtered noise is F with an x that is a function of a seed and made inside the kernel, forward and backward.
 """
 
@@ -36,7 +37,7 @@ def _n_out(n_samples, n_bands: int, window_size: int, valid: bool):
     return n_samples + fir.n_taps(int(n_bands), window_size) - 1 if valid else n_samples
 
 
-def _filter_cpu(audio, magnitudes, window_size, valid):
+def _filter_cpu(audio, magnitudes, window_size, valid, overlap):
     from fastddsp.kernels.cpu import fir
 
     n_samples, n_bands = audio.shape[1], magnitudes.shape[2]
@@ -45,20 +46,21 @@ def _filter_cpu(audio, magnitudes, window_size, valid):
         return out.zero_()
     source = fir.audio_source(audio.contiguous().numpy())
     bands = magnitudes.contiguous().numpy()
-    fir.filter_source(source, bands, n_samples, window_size, out.numpy(), torch.get_num_threads())
+    fir.filter_source(source, bands, n_samples, window_size, out.numpy(), torch.get_num_threads(), overlap)
     return out
 
 
-def _filter_fake(audio, magnitudes, window_size, valid):
+def _filter_fake(audio, magnitudes, window_size, valid, overlap):
     return audio.new_empty(audio.shape[0], _n_out(audio.shape[1], magnitudes.shape[2], window_size, valid))
 
 
-def _filter_backward_cpu(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes):
+def _filter_backward_cpu(g, audio, magnitudes, window_size, valid, overlap, need_audio, need_magnitudes):
     from fastddsp.kernels.cpu import fir
 
     something = audio.numel() > 0 and g.numel() > 0
-    d_audio = (audio.new_empty if something else audio.new_zeros)(audio.shape if need_audio else 0)
-    d_magnitudes = magnitudes.new_zeros(magnitudes.shape if need_magnitudes else 0)
+    make = torch.empty if something else torch.zeros
+    d_audio = make(audio.shape if need_audio else 0, dtype=audio.dtype)
+    d_magnitudes = make(magnitudes.shape if need_magnitudes else 0, dtype=audio.dtype)
     if something:
         source = fir.audio_source(audio.contiguous().numpy())
         fir.gradients(
@@ -70,63 +72,64 @@ def _filter_backward_cpu(g, audio, magnitudes, window_size, valid, need_audio, n
             d_audio.numpy() if need_audio else None,
             d_magnitudes.numpy() if need_magnitudes else None,
             torch.get_num_threads(),
+            overlap,
         )
     return d_audio, d_magnitudes
 
 
-def _filter_backward_fake(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes):
+def _filter_backward_fake(g, audio, magnitudes, window_size, valid, overlap, need_audio, need_magnitudes):
     return (
         audio.new_empty(audio.shape if need_audio else 0),
         magnitudes.new_empty(magnitudes.shape if need_magnitudes else 0),
     )
 
 
-def _noise_cpu(magnitudes, seeds, n_samples, offset, window_size):
+def _noise_cpu(magnitudes, seeds, n_samples, offset, window_size, overlap):
     from fastddsp.kernels.cpu import fir
 
     out = magnitudes.new_empty(magnitudes.shape[0], n_samples)
     if out.numel():
         source = fir.noise_source(seeds.contiguous().numpy(), offset, out.numpy().dtype)
         bands = magnitudes.contiguous().numpy()
-        fir.filter_source(source, bands, n_samples, window_size, out.numpy(), torch.get_num_threads())
+        fir.filter_source(source, bands, n_samples, window_size, out.numpy(), torch.get_num_threads(), overlap)
     return out
 
 
-def _noise_backward_cpu(g, seeds, n_frames, n_bands, offset, window_size):
+def _noise_backward_cpu(g, seeds, n_frames, n_bands, offset, window_size, overlap):
     from fastddsp.kernels.cpu import fir
 
-    d_magnitudes = g.new_zeros(g.shape[0], n_frames, n_bands)
+    d_magnitudes = (g.new_empty if g.numel() else g.new_zeros)(g.shape[0], n_frames, n_bands)
     if g.numel():
         g_array, results = g.contiguous().numpy(), d_magnitudes.numpy()
         source = fir.noise_source(seeds.contiguous().numpy(), offset, g_array.dtype)
-        fir.gradients(g_array, source, None, g.shape[1], window_size, None, results, torch.get_num_threads())
+        fir.gradients(g_array, source, None, g.shape[1], window_size, None, results, torch.get_num_threads(), overlap)
     return d_magnitudes
 
 
 _filter_op = dispatch.register(
     "frequency_filter",
-    "(Tensor audio, Tensor magnitudes, int window_size, bool valid) -> Tensor",
+    "(Tensor audio, Tensor magnitudes, int window_size, bool valid, bool overlap) -> Tensor",
     cpu=_filter_cpu,
     fake=_filter_fake,
 )
 _filter_backward_op = dispatch.register(
     "frequency_filter_backward",
-    "(Tensor g, Tensor audio, Tensor magnitudes, int window_size, bool valid, bool need_audio, bool need_magnitudes)"
-    " -> (Tensor, Tensor)",
+    "(Tensor g, Tensor audio, Tensor magnitudes, int window_size, bool valid, bool overlap, bool need_audio,"
+    " bool need_magnitudes) -> (Tensor, Tensor)",
     cpu=_filter_backward_cpu,
     fake=_filter_backward_fake,
 )
 _noise_op = dispatch.register(
     "filtered_noise",
-    "(Tensor magnitudes, Tensor seeds, SymInt n_samples, SymInt offset, int window_size) -> Tensor",
+    "(Tensor magnitudes, Tensor seeds, SymInt n_samples, SymInt offset, int window_size, bool overlap) -> Tensor",
     cpu=_noise_cpu,
-    fake=lambda magnitudes, seeds, n_samples, offset, window_size: magnitudes.new_empty(magnitudes.shape[0], n_samples),
+    fake=lambda magnitudes, seeds, n_samples, *settings: magnitudes.new_empty(magnitudes.shape[0], n_samples),
 )
 _noise_backward_op = dispatch.register(
     "filtered_noise_backward",
-    "(Tensor g, Tensor seeds, SymInt n_frames, SymInt n_bands, SymInt offset, int window_size) -> Tensor",
+    "(Tensor g, Tensor seeds, SymInt n_frames, SymInt n_bands, SymInt offset, int window_size, bool overlap) -> Tensor",
     cpu=_noise_backward_cpu,
-    fake=lambda g, seeds, n_frames, n_bands, offset, window_size: g.new_empty(g.shape[0], n_frames, n_bands),
+    fake=lambda g, seeds, n_frames, n_bands, *settings: g.new_empty(g.shape[0], n_frames, n_bands),
 )
 
 
@@ -134,11 +137,11 @@ _noise_backward_op = dispatch.register(
 
 
 class FrequencyFilter(torch.autograd.Function):
-    """F: (audio [B, N], magnitudes [B, F, K], window_size, valid) -> audio."""
+    """F: (audio [B, N], magnitudes [B, F, K], window_size, valid, overlap) -> audio."""
 
     @staticmethod
-    def forward(audio, magnitudes, window_size, valid):
-        return _filter_op(audio, magnitudes, window_size, valid)
+    def forward(audio, magnitudes, window_size, valid, overlap):
+        return _filter_op(audio, magnitudes, window_size, valid, overlap)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -149,7 +152,7 @@ class FrequencyFilter(torch.autograd.Function):
     def backward(ctx, g):
         needs = ctx.needs_input_grad[:2]
         d_audio, d_magnitudes = FrequencyFilterBackward.apply(g, *ctx.saved_tensors, *ctx.settings, *needs)
-        return d_audio if needs[0] else None, d_magnitudes if needs[1] else None, None, None
+        return d_audio if needs[0] else None, d_magnitudes if needs[1] else None, None, None, None
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -157,16 +160,16 @@ class FrequencyFilter(torch.autograd.Function):
 
 
 class FrequencyFilterBackward(torch.autograd.Function):
-    """(A, M): (g, audio, magnitudes, window_size, valid, needs) -> gradients, empty if not needed."""
+    """(A, M): (g, audio, magnitudes, window_size, valid, overlap, needs) -> gradients, empty if not needed."""
 
     @staticmethod
-    def forward(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes):
-        return _filter_backward_op(g, audio, magnitudes, window_size, valid, need_audio, need_magnitudes)
+    def forward(g, audio, magnitudes, window_size, valid, overlap, need_audio, need_magnitudes):
+        return _filter_backward_op(g, audio, magnitudes, window_size, valid, overlap, need_audio, need_magnitudes)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs[:3])
-        ctx.settings, ctx.needs = inputs[3:5], inputs[5:]
+        ctx.settings, ctx.needs = inputs[3:6], inputs[6:]
 
     @staticmethod
     def backward(ctx, v_audio, v_magnitudes):
@@ -183,7 +186,7 @@ class FrequencyFilterBackward(torch.autograd.Function):
             d_audio, _ = FrequencyFilterBackward.apply(g, audio, v_magnitudes, *ctx.settings, True, False)
         if need_magnitudes and had_audio:
             _, d_magnitudes = FrequencyFilterBackward.apply(g, v_audio, magnitudes, *ctx.settings, False, True)
-        return d_g, d_audio, d_magnitudes, None, None, None, None
+        return d_g, d_audio, d_magnitudes, None, None, None, None, None
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -191,11 +194,11 @@ class FrequencyFilterBackward(torch.autograd.Function):
 
 
 class FilteredNoise(torch.autograd.Function):
-    """F of a seed's noise: (magnitudes [B, F, K], seeds [B], n_samples, offset, window_size) -> audio [B, N]."""
+    """F of a seed's noise: (magnitudes [B, F, K], seeds [B], n_samples, offset, window_size, overlap) -> [B, N]."""
 
     @staticmethod
-    def forward(magnitudes, seeds, n_samples, offset, window_size):
-        return _noise_op(magnitudes, seeds, n_samples, offset, window_size)
+    def forward(magnitudes, seeds, n_samples, offset, window_size, overlap):
+        return _noise_op(magnitudes, seeds, n_samples, offset, window_size, overlap)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -206,7 +209,7 @@ class FilteredNoise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (seeds,) = ctx.saved_tensors
-        return FilteredNoiseBackward.apply(g, seeds, *ctx.shape, *ctx.settings), None, None, None, None
+        return FilteredNoiseBackward.apply(g, seeds, *ctx.shape, *ctx.settings), None, None, None, None, None
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -214,11 +217,11 @@ class FilteredNoise(torch.autograd.Function):
 
 
 class FilteredNoiseBackward(torch.autograd.Function):
-    """M of a seed's noise: (g [B, N], seeds [B], n_frames, n_bands, offset, window_size) -> [B, F, K]."""
+    """M of a seed's noise: (g [B, N], seeds [B], n_frames, n_bands, offset, window_size, overlap) -> [B, F, K]."""
 
     @staticmethod
-    def forward(g, seeds, n_frames, n_bands, offset, window_size):
-        return _noise_backward_op(g, seeds, n_frames, n_bands, offset, window_size)
+    def forward(g, seeds, n_frames, n_bands, offset, window_size, overlap):
+        return _noise_backward_op(g, seeds, n_frames, n_bands, offset, window_size, overlap)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -229,7 +232,7 @@ class FilteredNoiseBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx, v):
         (seeds,) = ctx.saved_tensors
-        return FilteredNoise.apply(v, seeds, ctx.n_samples, *ctx.settings), None, None, None, None, None
+        return FilteredNoise.apply(v, seeds, ctx.n_samples, *ctx.settings), None, None, None, None, None, None
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -312,12 +315,23 @@ def _check_bands(magnitudes: Tensor) -> None:
 
 
 def frequency_filter(
-    audio: Tensor, magnitudes: Tensor, window_size: int = 0, padding: str = "same", *, backend: str = "auto"
+    audio: Tensor,
+    magnitudes: Tensor,
+    window_size: int = 0,
+    padding: str = "same",
+    *,
+    overlap: bool = False,
+    backend: str = "auto",
 ) -> Tensor:
     """Filter audio with a linear-phase filter that changes from frame to frame.
 
     Each frame of ceil(samples / frames) samples is filtered on its own and the results, tails included, add up, as in
     magenta. Where frames of that length would use up the audio too early, which magenta refuses, it is divided evenly.
+
+    So the filter jumps from frame to frame, and where it changes fast, as in a sweep, one hears the jumps as clicks.
+    With `overlap` it glides: from the filter of a frame at the frame's first sample to the next frame's at the next
+    one's, by half a Hann window; the last filter is held. It takes twice the time. A stream needs the magnitudes of one
+    frame ahead.
 
     Args:
       audio: [batch, samples].
@@ -326,6 +340,7 @@ def frequency_filter(
       window_size: samples of the Hann window on the impulse responses, which limits their length; all of their
         2 (bands - 1) samples if 0 or larger than that.
       padding: `same` keeps the number of samples, `valid` adds the tail of taps - 1 samples.
+      overlap: glide from filter to filter instead of jumping.
       backend: `auto`, `cpu` or `cuda`.
 
     Returns:
@@ -347,7 +362,7 @@ def frequency_filter(
     checks.one_of("padding", padding, ("same", "valid"))
     _check_filter(magnitudes, audio.shape[1], window_size, backend)
     magnitudes = magnitudes.expand(audio.shape[0], -1, -1)
-    return FrequencyFilter.apply(audio, magnitudes, window_size, padding == "valid")
+    return FrequencyFilter.apply(audio, magnitudes, window_size, padding == "valid", overlap)
 
 
 def _check_filter(magnitudes: Tensor, n_samples: int, window_size: int, backend: str) -> None:
@@ -366,6 +381,7 @@ def filtered_noise(
     seed: int | None = None,
     noise: Tensor | None = None,
     offset: int = 0,
+    overlap: bool = False,
     backend: str = "auto",
 ) -> Tensor:
     """White noise through a filter that changes from frame to frame.
@@ -381,6 +397,7 @@ def filtered_noise(
       seed: 0 to 2^63 - 1. If None it is drawn from torch's default generator, so `torch.manual_seed` decides.
       noise: filter this instead, [batch, n_samples].
       offset: index of the first sample in the seed's stream of noise.
+      overlap: glide from filter to filter instead of jumping; see `frequency_filter`.
       backend: `auto`, `cpu` or `cuda`.
 
     Returns:
@@ -398,7 +415,7 @@ def filtered_noise(
     if noise is not None:
         checks.shape("noise", noise, (batch, n_samples))
         checks.same_kind(magnitudes=magnitudes, noise=noise)
-        return frequency_filter(noise, magnitudes, window_size, backend=backend)
+        return frequency_filter(noise, magnitudes, window_size, overlap=overlap, backend=backend)
     _check_filter(magnitudes, n_samples, window_size, backend)
     if seed is None:
         seeds = torch.randint(MAX_SEED, (1,), dtype=torch.int64)
@@ -407,4 +424,4 @@ def filtered_noise(
     else:
         raise ValueError(f"seed must be from 0 to 2^63 - 1, got {seed}")
     seeds = seeds.to(magnitudes.device).expand(batch)
-    return FilteredNoise.apply(magnitudes, seeds, n_samples, offset, window_size)
+    return FilteredNoise.apply(magnitudes, seeds, n_samples, offset, window_size, overlap)

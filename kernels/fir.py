@@ -12,6 +12,14 @@ Audio of N samples is cut into frames; frame t filters its samples on its own an
 one filter after another:
 
     y_full[p] = sum_t sum_{n in frame t} x[n] h_t[p - n],   y[p] = y_full[p + delay]
+
+With overlap the filter moves from h_t to h_{t+1} while frame t, of N_t samples from n_t on, goes by; the last is held:
+
+    y_full[p] = sum_t sum_{n in frame t} x[n] ((1 - w(n)) h_t[p - n] + w(n) h_{t+1}[p - n]),
+    w(n) = sin^2(pi (n - n_t) / 2 N_t)
+
+Frames are then windows that overlap by half: h_t is heard with a Hann window's weight around the start of frame t, and
+the weights of all frames add up to one.
 """
 
 from functools import lru_cache
@@ -61,6 +69,11 @@ def delay(n_taps: int) -> int:
     -1 for 1 or 2 taps, where the reference returns nothing: audio then starts one sample late.
     """
     return (n_taps - 1) // 2 - 1
+
+
+def fade_in(size: int) -> np.ndarray:
+    """Weights of a frame's samples in the next frame's filter: sin^2(pi i / 2 size), half a Hann window, from 0 on."""
+    return np.sin(np.pi / 2 * np.arange(size) / max(size, 1)) ** 2
 
 
 def frame_borders(n_samples: int, n_frames: int) -> np.ndarray:

@@ -4,51 +4,39 @@
     y[n + l] += x[n] h_t[l]
     dx[n]    = sum_l h_t[l] g[n + l],   dh_t[l] = sum_n x[n] g[n + l],   dX_t = transposed transform of window * dh_t
 
-y, g: before the delay is cut. x may be noise, made on the way (fastddsp.kernels.cpu.noise).
+y, g: before the delay is cut. x may be noise, made on the way (fastddsp.kernels.cpu.noise). With overlap every frame
+is filtered twice: faded out by its own h_t, and faded in by h_{t+1}.
 
-Lanes are blocks (fastddsp.kernels.cpu.rows): a frame is a block, or several if it is longer than MAX_BLOCK, and every
-lane filters its own block with its own h. So odd hops and odd numbers of taps waste little, and all three sums above
-are one loop, `_correlate`. Impulse responses live in the cache only.
-
-Cost in multiply-adds per frame of H samples and L taps: H L forward, 2 H L backward, and three cosine transforms.
+Frames are taken in blocks of a few registers of samples (fastddsp.kernels.cpu.fir_tiles); impulse responses live in the
+cache only. Cost in multiply-adds per frame of H samples and L taps: H L forward, 2 H L backward, and three cosine
+transforms; with overlap twice that.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from fastddsp.kernels import fir
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import kernel
-from fastddsp.kernels.cpu.fir_design import (
-    Design,
-    cosine_transform,
-    halve_ends,
-    lags_from_taps,
-    make_design,
-    taps_from_lags,
-)
-from fastddsp.kernels.cpu.fir_lanes import (
-    LEAD,
+from fastddsp.kernels.cpu.fir_design import FRAMES, bands_of_folds, fold_taps, taps_of_bands
+from fastddsp.kernels.cpu.fir_layout import (
+    QUAD,
     WORK_PER_CHUNK,
-    Layout,
     add,
-    add_tile,
-    clear_after_ends,
     copy,
     copy_window,
-    make_layout,
+    make_plan,
     make_workspace,
-    point_at_bands,
-    point_at_blocks,
-    read_lanes,
+    multiply,
+    parts_of,
     scratch_of,
     zero,
 )
+from fastddsp.kernels.cpu.fir_tiles import SAMPLES, convolve, correlate
 from fastddsp.kernels.cpu.noise import fill
-from fastddsp.kernels.cpu.rows import QUAD, TAPS, TILE_ROWS, accumulator, add_rows, slide
-from fastddsp.kernels.cpu.simd import load_register, pointer, register_width, store
+from fastddsp.kernels.cpu.simd import pointer, register_width
 
 
 class Source(NamedTuple):
@@ -59,119 +47,86 @@ class Source(NamedTuple):
     offset: int  # of the first sample in the noise's stream
 
 
-@njit(forceinline=True, error_model="numpy")
-def _pointers(design, layout):
-    """The same with pointers for arrays."""
-    cosines, window = pointer(design.cosines, 0), pointer(design.window, 0)
-    starts, frames = pointer(layout.starts, 0), pointer(layout.frames, 0)
-    return (
-        Design(design.n, cosines, design.base, window, design.n_taps, design.first_lag),
-        Layout(starts, frames, layout.block_size, layout.n_samples, layout.n_frames),
-    )
-
-
-# --------------------------------------------------------------------------------------- groups: one block in each lane
-
-
-@njit(forceinline=True)
-def _correlate(a, i, first, last, b, j):
-    """TILE_ROWS rows of sum_{first <= c < last} a[i + c] b[j + r + c], the range widened to multiples of TAPS."""
-    acc = accumulator(a)
-    for c in range(first // TAPS * TAPS, last, TAPS):
-        acc = slide(acc, a, i + c, b, j + c)
-    return acc
+# ------------------------------------------------------------------------------------------- groups and their parts
 
 
 @njit(forceinline=True, error_model="numpy")
-def _read_samples(source, b, layout, group, scratch):
-    """Rows of x: the samples of each lane's block, then zeros."""
-    first, last, at = layout.starts[group[0]], layout.starts[group[1]], 0
+def _samples_of_group(source, b, layout, group, scratch):
+    """Pointer to the group's samples, of the audio or of noise that is made now."""
+    first, last = layout.starts[group[0]], layout.starts[group[1]]
     if source.seeds.size == 0:
-        copy(source.audio, b * layout.n_samples + first, scratch.staged, 0, last - first)
-    else:
-        at = (source.offset + first) % QUAD
-        n = (at + last - first + QUAD - 1) // QUAD * QUAD
-        fill(source.seeds[b], b, source.offset + first - at, n, scratch.staged)
-    point_at_blocks(layout, group, at, scratch)
-    read_lanes(scratch.staged, layout.block_size, scratch, scratch.x)
-    clear_after_ends(scratch.x, 0, (layout.block_size + QUAD - 1) // QUAD * QUAD, scratch)
+        return pointer(source.audio, b * layout.n_samples + first)
+    at = (source.offset + first) % QUAD
+    n = (at + last - first + QUAD - 1) // QUAD * QUAD
+    fill(source.seeds[b], b, source.offset + first - at, n, scratch.noise)
+    return pointer(scratch.noise, at)
 
 
 @njit(forceinline=True, error_model="numpy")
-def _design_taps(magnitudes, b, layout, group, design, scratch):
-    """Rows of h: the taps of each lane's frame."""
-    n_bands, n_frames = design.n + 1, layout.n_frames
-    for lane in range(register_width(scratch.x)):
-        frame = layout.frames[min(group[0] + lane, group[1] - 1)]
-        copy(magnitudes, (b * n_frames + frame) * n_bands, scratch.staged, lane * n_bands, n_bands)
-    point_at_bands(n_bands, scratch)
-    read_lanes(scratch.staged, n_bands, scratch, scratch.z)
-    halve_ends(scratch.z, design.n)
-    cosine_transform(scratch.z, design, scratch.odd, scratch.fold, scratch.r)
-    taps_from_lags(scratch.r, design, scratch.h, LEAD)
+def _design_group(magnitudes, b, layout, group, phase, design, scratch):
+    """Rows of h: the taps of the group's frames, or with phase 1 of the frames after them; the last one's are held."""
+    n_bands, first = design.n + 1, group[0] + phase
+    if first + FRAMES <= layout.n_frames:
+        taps_of_bands(pointer(magnitudes, (b * layout.n_frames + first) * n_bands), design, scratch)
+        return
+    for f in range(FRAMES):
+        t = min(first + f, layout.n_frames - 1)
+        copy(magnitudes, (b * layout.n_frames + t) * n_bands, scratch.bands, f * n_bands, n_bands)
+    taps_of_bands(scratch.bands, design, scratch)
 
 
 @njit(forceinline=True, error_model="numpy")
-def _convolve(layout, design, scratch, y):
-    """y[begin + q] += sum_i x[i] h[q - i] of every lane, as a correlation with x reversed."""
-    size, n_taps, width = layout.block_size, design.n_taps, register_width(scratch.x)
-    for i in range(size):
-        store(scratch.g, (size - 1 - i) * width, load_register(scratch.x, i * width))
-    zero(scratch.g, size * width, TAPS * width)
-    for q in range(0, size + n_taps - 1, TILE_ROWS):
-        first, last = max(0, size - TILE_ROWS - q), min(size, size + n_taps - 1 - q)
-        store(scratch.tile, 0, _correlate(scratch.g, 0, first, last, scratch.h, LEAD + q - (size - 1)))
-        add_tile(q, scratch, y)
+def _fade(layout, t, begin, phase):
+    """Where the weights of frame t's samples from `begin` on are in the fades: out in phase 0, in in phase 1."""
+    start = layout.starts[t]
+    shorter = 1 if layout.starts[t + 1] - start == layout.longest - 1 else 0  # of other lengths is the last alone
+    return (2 * shorter + phase) * layout.longest + begin - start
 
 
 @njit(forceinline=True, error_model="numpy")
-def _audio_gradient(layout, design, scratch, dx):
-    """dx[begin + i] += sum_l h[l] g[i + l] of every lane."""
-    for i in range(0, layout.block_size, TILE_ROWS):
-        store(scratch.tile, 0, _correlate(scratch.h, LEAD, 0, design.n_taps, scratch.g, i))
-        clear_after_ends(scratch.tile, i, TILE_ROWS, scratch)
-        add_tile(i, scratch, dx)
-
-
-@njit(forceinline=True, error_model="numpy")
-def _magnitude_gradient(layout, design, scratch):
-    """Rows of dX into r, from rows of dh[l] = sum_i x[i] g[l + i]; zeros after them."""
+def _read_block(samples, i, size, layout, fade, scratch):
+    """`size` samples from number i on, weighted if frames overlap; zeros up to a whole register."""
     width = register_width(scratch.x)
-    for l in range(0, design.n_taps, TILE_ROWS):
-        store(scratch.dh, l * width, _correlate(scratch.x, 0, 0, layout.block_size, scratch.g, l))
-    lags_from_taps(scratch.dh, design, scratch.z)
-    cosine_transform(scratch.z, design, scratch.odd, scratch.fold, scratch.r)
-    halve_ends(scratch.r, design.n)
-    zero(scratch.r, (design.n + 1) * width, (QUAD - 1) * width)
+    copy(samples, i, scratch.x, 0, size)
+    zero(scratch.x, size, (-size) % width)
+    if layout.overlap:
+        multiply(layout.fades, fade, scratch.x, size)
 
 
 # ------------------------------------------------------------------------------------ chunks: one call of a thread each
 
 
 @kernel
-def _filter_chunk(source, magnitudes, layout_arrays, design_arrays, workspace, delay, b, blocks, tail, n_out, out):
-    """Filter some blocks of row b: their samples of `out`, and in `tail` what rings on after them."""
-    design, layout = _pointers(design_arrays, layout_arrays)
-    scratch, n_lanes = scratch_of(workspace, design.n + 1), register_width(out)
-    y, n_tail = scratch.ring, design.n_taps - 1
-    for first in range(blocks[0], blocks[1], n_lanes):
-        group = first, min(first + n_lanes, blocks[1])
+def _filter_chunk(source, magnitudes, plan, workspace, b, frames, tail, n_out, out):
+    """Filter some frames of row b: their samples of `out`, and in `tail` what rings on after them."""
+    design, layout, sizes = parts_of(plan)
+    scratch, block = scratch_of(workspace, sizes), SAMPLES[-1] * register_width(out)
+    delay, n_tail, y = layout.delay, design.n_taps - 1, scratch.y
+    zero(y, 0, scratch.y_size)
+    for first in range(frames[0], frames[1], FRAMES):
+        group = first, min(first + FRAMES, frames[1])
         origin, end = layout.starts[group[0]], layout.starts[group[1]]
-        _design_taps(magnitudes, b, layout, group, design, scratch)
-        _read_samples(source, b, layout, group, scratch)
-        point_at_blocks(layout, group, 0, scratch)
-        _convolve(layout, design, scratch, y)
+        samples = _samples_of_group(source, b, layout, group, scratch)
+        for phase in range(1 + layout.overlap):
+            _design_group(magnitudes, b, layout, group, phase, design, scratch)
+            for t in range(group[0], group[1]):
+                h = pointer(scratch.h, (t - first) * scratch.h_row)
+                for begin in range(layout.starts[t], layout.starts[t + 1], block):
+                    size = min(block, layout.starts[t + 1] - begin)
+                    fade = _fade(layout, t, begin, phase)
+                    _read_block(samples, begin - origin, size, layout, fade, scratch)
+                    convolve(scratch.x, size, h, design.n_taps, pointer(y, begin - origin))
         low, high = max(origin, delay), min(end, n_out + delay)
         if low < high:
             copy(y, low - origin, out, b * n_out + low - delay, high - low)
         copy(y, end - origin, y, 0, n_tail)
-        zero(y, n_tail, end - origin + layout.block_size + TILE_ROWS)  # also what only a NaN could have reached
+        zero(y, n_tail, scratch.y_size - n_tail)  # also what only a NaN could have reached
     copy(y, 0, tail, 0, n_tail)
 
 
 @kernel
 def _add_tails(tails, ends, n_samples, delay, out):
-    """Add what rings on after every chunk to what follows it, in order; zeros where no block reaches.
+    """Add what rings on after every chunk to what follows it, in order; zeros where no frame reaches.
 
     tails: [batch, chunks, n_taps - 1]; ends: the sample after each chunk.
     """
@@ -185,49 +140,80 @@ def _add_tails(tails, ends, n_samples, delay, out):
                 out[b, begin + i] += tails[b, chunk, i]
 
 
+@njit(forceinline=True, error_model="numpy")
+def _g_of_block(g, b, n_out, begin, scratch):
+    """Pointer to g_size numbers of row b of g from number `begin` on, zeros beyond its ends."""
+    reach = scratch.g_size
+    if begin >= 0 and begin + reach <= n_out:
+        return pointer(g, b * n_out + begin)
+    copy_window(g, b * n_out, (b + 1) * n_out, b * n_out + begin, b * n_out + begin + reach, scratch.g)
+    return pointer(scratch.g, 0)
+
+
 @kernel
 def _gradient_chunk(
     g,
     n_out,
     source,
     magnitudes,
-    layout_arrays,
-    design_arrays,
+    plan,
     workspace,
-    delay,
     b,
-    blocks,
+    frames,
     needs,
     d_audio,
     d_magnitudes,
+    carry,
 ):
-    """Gradients of some blocks of row b; `needs` says which to write, d_audio or d_magnitudes (which holds zeros)."""
-    design, layout = _pointers(design_arrays, layout_arrays)
-    scratch, n_lanes = scratch_of(workspace, design.n + 1), register_width(g)
-    n_bands = design.n + 1
-    for first in range(blocks[0], blocks[1], n_lanes):
-        group = first, min(first + n_lanes, blocks[1])
-        origin, end = layout.starts[group[0]], layout.starts[group[1]]
-        begin = b * n_out - delay + origin
-        copy_window(g, b * n_out, (b + 1) * n_out, begin, begin + end - origin + design.n_taps - 1, scratch.staged)
-        point_at_blocks(layout, group, 0, scratch)
-        read_lanes(scratch.staged, layout.block_size + design.n_taps - 1, scratch, scratch.g)
-        if needs[0]:
-            _design_taps(magnitudes, b, layout, group, design, scratch)
-            zero(scratch.ring, 0, end - origin)
-            point_at_blocks(layout, group, 0, scratch)
-            _audio_gradient(layout, design, scratch, scratch.ring)
-            copy(scratch.ring, 0, d_audio, b * layout.n_samples + origin, end - origin)
+    """Gradients of some frames of row b; `needs` says which to write, d_audio or d_magnitudes.
+
+    carry: with overlap, what the last frame adds to the magnitudes of the frame after the chunk.
+    """
+    design, layout, sizes = parts_of(plan)
+    scratch, block = scratch_of(workspace, sizes), SAMPLES[-1] * register_width(g)
+    n_bands, row = design.n + 1, b * layout.n_frames
+    if layout.overlap and needs[1]:
+        zero(d_magnitudes, (row + frames[0]) * n_bands, (frames[1] - frames[0]) * n_bands)
+    for first in range(frames[0], frames[1], FRAMES):
+        group = first, min(first + FRAMES, frames[1])
+        origin = layout.starts[first]
+        samples = pointer(g, 0)
         if needs[1]:
-            _read_samples(source, b, layout, group, scratch)
-            _magnitude_gradient(layout, design, scratch)
-            point_at_bands(n_bands, scratch)
-            zero(scratch.staged, 0, n_bands * n_lanes)
-            for k in range(0, n_bands, QUAD):
-                add_rows(scratch.r, k, scratch.staged, scratch.begins, k)
-            for block in range(group[0], group[1]):
-                at = (b * layout.n_frames + layout.frames[block]) * n_bands
-                add(scratch.staged, (block - group[0]) * n_bands, d_magnitudes, at, n_bands)
+            samples = _samples_of_group(source, b, layout, group, scratch)
+        for phase in range(1 + layout.overlap):
+            if needs[0]:
+                _design_group(magnitudes, b, layout, group, phase, design, scratch)
+            for t in range(group[0], group[1]):
+                h = pointer(scratch.h, (t - first) * scratch.h_row)
+                zero(scratch.dh, 0, scratch.g_size - block)
+                for begin in range(layout.starts[t], layout.starts[t + 1], block):
+                    size = min(block, layout.starts[t + 1] - begin)
+                    fade = _fade(layout, t, begin, phase)
+                    if needs[1]:
+                        _read_block(samples, begin - origin, size, layout, fade, scratch)
+                    seen = _g_of_block(g, b, n_out, begin - layout.delay, scratch)
+                    zero(scratch.dx, 0, block)
+                    correlate(scratch.x, size, h, design.n_taps, seen, needs[0], scratch.dh, scratch.dx)
+                    if needs[0]:
+                        at = b * layout.n_samples + begin
+                        if layout.overlap:
+                            multiply(layout.fades, fade, scratch.dx, size)
+                        if phase == 0:
+                            copy(scratch.dx, 0, d_audio, at, size)
+                        else:
+                            add(scratch.dx, 0, d_audio, at, size)
+                if needs[1]:
+                    fold_taps(t - first, design, scratch)
+            if needs[1]:
+                bands_of_folds(design, scratch)
+                for t in range(group[0], group[1]):
+                    at, target = (t - first) * n_bands, min(t + phase, layout.n_frames - 1)
+                    if not layout.overlap:
+                        copy(scratch.bands, at, d_magnitudes, (row + target) * n_bands, n_bands)
+                    elif target < frames[1]:
+                        add(scratch.bands, at, d_magnitudes, (row + target) * n_bands, n_bands)
+                    else:
+                        copy(scratch.bands, at, carry, 0, n_bands)
 
 
 # ----------------------------------------------------------------------------------------------------- public functions
@@ -243,44 +229,54 @@ def noise_source(seeds: np.ndarray, offset: int, dtype: np.dtype) -> Source:
     return Source(np.empty(0, dtype), seeds, offset)
 
 
-def filter_source(source: Source, magnitudes, n_samples: int, window_size: int, out, n_threads: int = 1) -> None:
+def filter_source(
+    source: Source, magnitudes, n_samples: int, window_size: int, out, n_threads: int = 1, overlap: bool = False
+) -> None:
     """out [batch, n_out] = the source filtered by magnitudes [batch, frames, bands], after the delay."""
     batch, n_frames, n_bands = magnitudes.shape
-    design = make_design(n_bands, window_size, out.dtype.name)
-    layout, chunks = make_layout(n_samples, n_frames, design.n_taps)
-    delay = fir.delay(design.n_taps)
-    tails = np.empty((batch, len(chunks), design.n_taps - 1), out.dtype)
-    flat, flat_out = magnitudes.reshape(-1), out.reshape(-1)
+    plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, out.dtype.name)
+    tails = np.empty((batch, len(plan.chunks), plan.n_taps - 1), out.dtype)
+    flat, flat_out, n_out = magnitudes.reshape(-1), out.reshape(-1), out.shape[1]
 
-    def work(i: int) -> None:
-        b, chunk = divmod(i, len(chunks))
-        place = b, chunks[chunk], tails[b, chunk]
-        workspace = make_workspace(design, layout, out.dtype)
-        _filter_chunk(source, flat, layout, design, workspace, delay, *place, out.shape[1], flat_out)
+    def work(pieces: Iterable[int]) -> None:
+        workspace = make_workspace(plan)
+        for i in pieces:
+            b, chunk = divmod(i, len(plan.chunks))
+            place = b, plan.chunks[chunk], tails[b, chunk]
+            _filter_chunk(source, flat, plan[:2], workspace, *place, n_out, flat_out)
 
-    threads.run(work, batch * len(chunks), n_threads if batch * n_samples * design.n_taps > WORK_PER_CHUNK else 1)
-    ends = layout.starts[[last for _, last in chunks]]
-    _add_tails(tails, ends, n_samples, delay, out)
+    threads.share(work, batch * len(plan.chunks), n_threads if batch * n_samples * plan.n_taps > WORK_PER_CHUNK else 1)
+    _add_tails(tails, plan.ends, n_samples, plan.delay, out)
 
 
 def gradients(
-    g, source: Source, magnitudes, n_samples: int, window_size: int, d_audio, d_magnitudes, n_threads: int = 1
+    g,
+    source: Source,
+    magnitudes,
+    n_samples: int,
+    window_size: int,
+    d_audio,
+    d_magnitudes,
+    n_threads: int = 1,
+    overlap: bool = False,
 ) -> None:
-    """d_audio = the gradient of sum(g * out), and d_magnitudes, which holds zeros, too; None for one not needed.
+    """d_audio and d_magnitudes = the gradients of sum(g * out); None for one not needed.
 
     magnitudes may be None if d_audio is.
     """
     batch, n_frames, n_bands = (magnitudes if magnitudes is not None else d_magnitudes).shape
-    design = make_design(n_bands, window_size, g.dtype.name)
-    layout, chunks = make_layout(n_samples, n_frames, design.n_taps)
-    delay, needs, n_out = fir.delay(design.n_taps), (d_audio is not None, d_magnitudes is not None), g.shape[1]
-    nothing = np.empty(0, g.dtype)
+    plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, g.dtype.name)
+    needs, n_out, nothing = (d_audio is not None, d_magnitudes is not None), g.shape[1], np.empty(0, g.dtype)
     flat_g, flat, *results = (nothing if x is None else x.reshape(-1) for x in (g, magnitudes, d_audio, d_magnitudes))
+    carries = np.zeros((batch, len(plan.chunks), n_bands), g.dtype)
 
-    def work(i: int) -> None:
-        b, chunk = divmod(i, len(chunks))
-        workspace = make_workspace(design, layout, g.dtype)
-        place = b, chunks[chunk], needs
-        _gradient_chunk(flat_g, n_out, source, flat, layout, design, workspace, delay, *place, *results)
+    def work(pieces: Iterable[int]) -> None:
+        workspace = make_workspace(plan)
+        for i in pieces:
+            b, chunk = divmod(i, len(plan.chunks))
+            place = b, plan.chunks[chunk], needs, *results, carries[b, chunk]
+            _gradient_chunk(flat_g, n_out, source, flat, plan[:2], workspace, *place)
 
-    threads.run(work, batch * len(chunks), n_threads if batch * n_samples * design.n_taps > WORK_PER_CHUNK else 1)
+    threads.share(work, batch * len(plan.chunks), n_threads if batch * n_samples * plan.n_taps > WORK_PER_CHUNK else 1)
+    if overlap and d_magnitudes is not None:
+        d_magnitudes[:, [first for first, _ in plan.chunks[1:]]] += carries[:, :-1]

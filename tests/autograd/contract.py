@@ -204,10 +204,27 @@ OPS = [
         n_samples=False,
     ),
     Op(
+        "frequency_filter, overlapping",
+        filters.frequency_filter,
+        {
+            "audio": Input(("batch", "samples"), -1, 1),
+            "magnitudes": Input(("batch", "frames", 9), one_for_all=True),
+        },
+        {"window_size": 7, "overlap": True},
+        n_samples=False,
+    ),
+    Op(
         "filtered_noise",
         filters.filtered_noise,
         {"magnitudes": Input(("batch", "frames", 9))},
         {"seed": 1},
+        alike_rows=False,
+    ),
+    Op(
+        "filtered_noise, overlapping",
+        filters.filtered_noise,
+        {"magnitudes": Input(("batch", "frames", 9))},
+        {"seed": 1, "overlap": True},
         alike_rows=False,
     ),
     Op(

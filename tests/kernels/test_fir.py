@@ -1,7 +1,5 @@
 """The filter's kernels against their float64 specification, and the specification's parts against closed forms."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,20 +45,28 @@ def tolerances(audio, g, magnitudes, window_size, dtype) -> list[float]:
     return [eps * x + np.finfo(dtype).tiny for x in sums]
 
 
+OVERLAP = pytest.mark.parametrize("overlap", [False, True], ids=["jumping", "overlapping"])
+
+
 @DTYPES
-@settings(max_examples=60, deadline=None)
+@OVERLAP
+@settings(max_examples=40, deadline=None)
 @given(problem=problems())
-def test_kernels_equal_their_specification(dtype, problem):
+def test_kernels_equal_their_specification(dtype, overlap, problem):
     *arrays, window_size = problem
     audio, g, magnitudes = (x.astype(dtype) for x in arrays)
     out = np.full_like(g, np.nan)
-    d_audio, d_magnitudes = np.zeros_like(audio), np.zeros_like(magnitudes)
+    d_audio, d_magnitudes = np.full_like(audio, np.nan), np.full_like(magnitudes, np.nan)
     source = kernel.audio_source(audio)
-    kernel.filter_source(source, magnitudes, audio.shape[1], window_size, out)
-    kernel.gradients(g, source, magnitudes, audio.shape[1], window_size, d_audio, d_magnitudes)
+    kernel.filter_source(source, magnitudes, audio.shape[1], window_size, out, overlap=overlap)
+    results = d_audio, d_magnitudes
+    kernel.gradients(g, source, magnitudes, audio.shape[1], window_size, *results, overlap=overlap)
     for b in range(2):
         x, v, bands = (array[b].astype(float) for array in (audio, g, magnitudes))
-        expected = reference.filter_audio(x, bands, window_size, len(v)), *reference.gradients(v, x, bands, window_size)
+        expected = (
+            reference.filter_audio(x, bands, window_size, len(v), overlap),
+            *reference.gradients(v, x, bands, window_size, overlap),
+        )
         allowed = tolerances(x, v, bands, window_size, dtype)
         for actual, wanted, atol in zip((out, d_audio, d_magnitudes), expected, allowed, strict=True):
             np.testing.assert_allclose(actual[b], wanted, rtol=0, atol=atol)
@@ -76,7 +82,7 @@ def test_noise_is_filtered_as_given_audio_is(dtype, n_samples, n_frames, offset)
     g = audio[::-1].copy()
     results = []
     for source in (kernel.noise_source(seeds, offset, np.dtype(dtype)), kernel.audio_source(audio)):
-        out, d_magnitudes = np.empty_like(audio), np.zeros_like(magnitudes)
+        out, d_magnitudes = np.empty_like(audio), np.full_like(magnitudes, np.nan)
         kernel.filter_source(source, magnitudes, n_samples, 0, out)
         kernel.gradients(g, source, None, n_samples, 0, None, d_magnitudes)
         results.append((out, d_magnitudes))
@@ -92,33 +98,33 @@ def long_problem():
     return audio, g, rng.random((2, 940, 65), dtype=np.float32)
 
 
-def test_bits_do_not_depend_on_the_number_of_threads(long_problem):
+@OVERLAP
+def test_bits_do_not_depend_on_the_number_of_threads(long_problem, overlap):
     audio, g, magnitudes = long_problem
     source = kernel.audio_source(audio)
     results = []
     for n_threads in (1, 2, 3):
-        out, d_audio, d_magnitudes = np.empty_like(audio), np.zeros_like(audio), np.zeros_like(magnitudes)
-        kernel.filter_source(source, magnitudes, audio.shape[1], 0, out, n_threads)
-        kernel.gradients(g, source, magnitudes, audio.shape[1], 0, d_audio, d_magnitudes, n_threads)
+        out, d_audio, d_magnitudes = (np.full_like(x, np.nan) for x in (audio, audio, magnitudes))
+        kernel.filter_source(source, magnitudes, audio.shape[1], 0, out, n_threads, overlap)
+        kernel.gradients(g, source, magnitudes, audio.shape[1], 0, d_audio, d_magnitudes, n_threads, overlap)
         results.append((out, d_audio, d_magnitudes))
     for other in results[1:]:
         for actual, expected in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(actual, expected)
 
 
-def test_chunks_leave_no_seams(long_problem):
-    audio, _, magnitudes = long_problem
-    out = np.empty_like(audio)
-    kernel.filter_source(kernel.audio_source(audio), magnitudes, audio.shape[1], 0, out, 2)
+@OVERLAP
+def test_chunks_leave_no_seams(long_problem, overlap):
+    audio, g, magnitudes = long_problem
+    out, d_audio, d_magnitudes = (np.empty_like(x) for x in (audio, audio, magnitudes))
+    source = kernel.audio_source(audio)
+    kernel.filter_source(source, magnitudes, audio.shape[1], 0, out, 2, overlap)
+    kernel.gradients(g, source, magnitudes, audio.shape[1], 0, d_audio, d_magnitudes, 2, overlap)
     for b in range(2):
-        h = magnitudes[b].astype(float) @ reference.design_matrix(65, 0)
-        borders = rules.frame_borders(audio.shape[1], len(h))
-        full = np.zeros(audio.shape[1] + h.shape[1])
-        for t, (begin, end) in enumerate(pairwise(borders)):
-            if begin < end:
-                full[begin : end + h.shape[1] - 1] += np.convolve(audio[b, begin:end].astype(float), h[t])
-        delay = rules.delay(h.shape[1])
-        np.testing.assert_allclose(out[b], full[delay : delay + audio.shape[1]], rtol=0, atol=1e-5)  # 80 eps of 1
+        x, bands = audio[b].astype(float), magnitudes[b].astype(float)
+        wanted = reference.filter_audio(x, bands, 0, len(x), overlap), *reference.gradients(g[b], x, bands, 0, overlap)
+        for actual, expected in zip((out, d_audio, d_magnitudes), wanted, strict=True):
+            np.testing.assert_allclose(actual[b], expected, rtol=0, atol=1e-5 * np.abs(expected).max())  # 80 eps
 
 
 # ------------------------------------------------------------------------------------------------------- the rules
@@ -144,6 +150,12 @@ def test_one_magnitude_makes_a_windowed_cosine(window_size):
 def test_frames_are_as_long_as_the_reference_makes_them():
     np.testing.assert_array_equal(rules.frame_borders(1000, 7), [*range(0, 859, 143), 1000])
     np.testing.assert_array_equal(rules.frame_borders(8, 4), [0, 2, 4, 6, 8])
+
+
+def test_what_a_frame_fades_in_the_one_before_fades_out():
+    rise = rules.fade_in(6)
+    np.testing.assert_allclose(rise, [0, *np.sin(np.pi / 12 * np.arange(1, 6)) ** 2])
+    np.testing.assert_allclose(rise[1:] + rise[:0:-1], 1)
 
 
 def test_audio_is_divided_evenly_where_such_frames_would_use_it_up():
