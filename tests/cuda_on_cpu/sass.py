@@ -31,18 +31,17 @@ KIND_OF = {operation: kind for kind, operations in KINDS.items() for operation i
 
 
 class Instruction(NamedTuple):
-    """One SASS instruction; line: of the source."""
+    """One SASS instruction; places: (file, line) of its source, and of the calls that it was inlined through."""
 
     operation: str
     arguments: str
-    line: int
+    places: frozenset[tuple[str, int]]
 
 
 class Loop(NamedTuple):
-    """An innermost loop."""
+    """An innermost loop; places: of all its instructions."""
 
-    first_line: int
-    last_line: int
+    places: frozenset[tuple[str, int]]
     instructions: int
     kinds: Counter
 
@@ -61,22 +60,24 @@ def functions(cubin: bytes) -> dict[str, tuple[list[Instruction], dict[str, int]
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        command = [str(disassembler()), "-c", "-g", file.name]
+        command = [str(disassembler()), "-c", "-gi", file.name]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found: dict[str, tuple[list[Instruction], dict[str, int]]] = {}
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
-    line = 0
+    places: set[tuple[str, int]] = set()
+    is_new = False
     for row in text.splitlines():
         if match := re.match(r"\s*\.section\s+\.text\.([\w$]+)", row):
             instructions, labels = found.setdefault(match.group(1), ([], {}))
-        elif match := re.search(r'//## File ".*", line (\d+)', row):
-            if "inlined at" not in row:
-                line = int(match.group(1))
+        elif match := re.search(r'//## File "([^"]*)", line (\d+)', row):
+            places = {*({} if is_new else places), (Path(match.group(1)).name, int(match.group(2)))}
+            is_new = False
         elif match := re.match(r"(\.L_x?_?\d+):", row):
             labels[match.group(1)] = len(instructions)
         elif match := re.match(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\d+\s+)?([A-Z][\w.]*)([^;]*);", row):
-            instructions.append(Instruction(match.group(1).split(".")[0], match.group(2), line))
+            instructions.append(Instruction(match.group(1).split(".")[0], match.group(2), frozenset(places)))
+            is_new = True
     return found
 
 
@@ -91,7 +92,7 @@ def innermost_loops(instructions: list[Instruction], labels: dict[str, int]) -> 
     loops = []
     for first, last in inner:
         body = instructions[first : last + 1]
-        lines = [instruction.line for instruction in body]
+        places = frozenset(place for instruction in body for place in instruction.places)
         kinds = Counter(KIND_OF.get(instruction.operation, "integer, control") for instruction in body)
-        loops.append(Loop(min(lines), max(lines), len(body), kinds))
+        loops.append(Loop(places, len(body), kinds))
     return loops

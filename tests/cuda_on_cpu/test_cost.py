@@ -1,0 +1,79 @@
+"""What NVRTC makes of the kernels, for every architecture: no warning, no spill; registers; instructions of the loops.
+
+An instruction is an issue slot: the figure that bounds these kernels on a GPU, gated so that it cannot creep up.
+"""
+
+import re
+from functools import lru_cache
+
+import pytest
+
+from fastddsp.kernels.cuda import launch
+from tests.cuda_on_cpu import nvrtc, sass
+
+pytestmark = pytest.mark.needs_nvrtc
+
+FILES = ("harmonic.cu",)
+# Registers of a thread, float32 and float64, on any architecture: 65536 / (128 * 168) are three blocks at a time,
+# 65536 / (32 * 200) ten of the backward's usual 32 threads.
+REGISTERS = {
+    "harmonic_bank": (168, 168),
+    "harmonic_gradients": (200, 248),
+    "harmonic_analysis": (160, 200),
+    "harmonic_moments": (144, 192),
+    "phase_gradient": (64, 64),
+    "segment_advances": (72, 72),
+}
+
+
+@lru_cache
+def compiled(file: str, architecture: str, float64: bool) -> tuple[bytes, str]:
+    options = (*launch.options(float64), *nvrtc.CUPY_OPTIONS, "-lineinfo", *nvrtc.STRICT)
+    return nvrtc.compile_cuda(launch.source(file), architecture, options, name=file)
+
+
+def registers(log: str) -> dict[str, int]:
+    """Kernel -> registers of a thread, from ptxas' log."""
+    return {
+        kernel: int(count) for kernel, count in re.findall(r"entry function '(\w+)'.*?Used (\d+) registers", log, re.S)
+    }
+
+
+@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("float64", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize("file", FILES)
+def test_no_warning_no_spill_no_local_memory(file, float64, architecture, record_property):
+    _, log = compiled(file, architecture, float64)  # warnings are errors
+    used = registers(log)
+    record_property(f"registers, {file}", used)
+    assert used.keys() <= REGISTERS.keys()
+    assert {kernel: count for kernel, count in used.items() if count > REGISTERS[kernel][float64]} == {}
+    assert not re.search(r"[1-9]\d* bytes (stack frame|spill|lmem)", log)
+
+
+BLOCK = 13  # harmonics of a block
+SAMPLES = 4  # of a thread, forward
+
+
+@pytest.mark.needs_nvdisasm
+@pytest.mark.parametrize(
+    ("kernel", "holds", "units", "slots", "arithmetic"),
+    [
+        # 2 multiply-adds a harmonic-sample, 8 a block and sample: 32 / 13; amplitudes from shared memory besides
+        ("harmonic_bank", "p0[l] = fused(a.p0", BLOCK * SAMPLES, 2.8, 2.47),
+        # 4 multiply-adds, 1 for the recurrence, and a sine and cosine a block
+        ("harmonic_gradients", "even0 = fused(a.p0[j]", BLOCK, 8.8, 6.8),
+        ("harmonic_analysis", "a.c0[j] = fused(gs0", BLOCK, 6.3, 4.3),
+        ("harmonic_moments", "even0 = fused(a.p0[j]", BLOCK, 6.8, 4.8),
+    ],
+)
+def test_issue_slots_of_a_harmonic_sample(kernel, holds, units, slots, arithmetic, record_property):
+    file = FILES[0]
+    instructions, labels = sass.functions(compiled(file, "90", False)[0])[kernel]
+    lines = (launch.HERE / file).read_text("utf-8").splitlines()
+    (at,) = [number for number, text in enumerate(lines, 1) if holds in text]
+    (loop,) = [x for x in sass.innermost_loops(instructions, labels) if (file, at) in x.places]
+    record_property(f"issue slots, {kernel}", loop.instructions / units)
+    record_property(f"instructions, {kernel}", dict(loop.kinds))
+    assert loop.instructions / units <= slots
+    assert loop.kinds["float32"] / units <= arithmetic
