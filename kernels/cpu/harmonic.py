@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import from_dtype, njit
+from numba.extending import register_jitable
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import kernel
@@ -46,6 +47,7 @@ from fastddsp.kernels.cpu.intervals import fill_phases, interval, sweep_of_tile
 from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
     REGISTER_BYTES,
+    TILE_REGISTERS,
     lane_count,
     lanes_of,
     load,
@@ -53,7 +55,6 @@ from fastddsp.kernels.cpu.simd import (
     register_width,
     splat,
     store,
-    width_of,
 )
 from fastddsp.kernels.phase import envelope_weights, from_radians, tap_offset, to_radians
 
@@ -66,35 +67,48 @@ def tile_lanes(dtype) -> int:
     return lanes_of(from_dtype(np.dtype(dtype)))
 
 
-def aligned(size: int, dtype) -> np.ndarray:
-    """Zeros that begin at a multiple of a register: a vector that straddles two cache lines costs two loads."""
-    dtype = np.dtype(dtype)
-    raw = np.zeros(size * dtype.itemsize + REGISTER_BYTES, np.uint8)
-    start = -raw.ctypes.data % REGISTER_BYTES
-    return raw[start : start + size * dtype.itemsize].view(dtype)
+# Scratch: (phases of a tile, room for numbers, how many harmonics' products each slot of the ring holds), arrays that
+# begin at cache lines; what lies where in the room is said here alone. A tile's functions take pointers.
 
 
-# Scratch arrays, which Bank makes, as pointers, which is what a tile's functions take.
+@register_jitable
+def bank_room(n_harmonics, n_taps, lanes):
+    """Numbers that a bank needs room for: y, table, state, staged amplitudes of n_taps frames."""
+    return (1 + TABLE_TILES + STATE_TILES) * lanes + n_taps * staged_size(n_harmonics)
+
+
+@register_jitable
+def gradient_room(n_harmonics, n_taps, lanes):
+    """A bank's, and a tile of g, a row of zeros, sums of rows, nobody's gradients, and the ring's rows."""
+    rows = rows_of(n_harmonics)
+    return bank_room(n_harmonics, n_taps, lanes) + 2 * lanes + 3 * rows + n_taps * rows * lanes // TILE_REGISTERS
 
 
 @njit(forceinline=True)
-def pointers(scratch):
-    """Into the arrays of a bank: phases of a tile, y, table, state, staged amplitudes."""
-    phases, y, table, state, staged = scratch[:5]
-    return pointer(phases, 0), pointer(y, 0), pointer(table, 0), pointer(state, 0), pointer(staged, 0)
+def pointers(scratch, n_harmonics, n_taps):
+    """To phases of a tile, y, table, state, staged amplitudes."""
+    phases, room, _ = scratch
+    lanes = lane_count(room)
+    state = (1 + TABLE_TILES) * lanes
+    staged = state + STATE_TILES * lanes
+    return pointer(phases, 0), pointer(room, 0), pointer(room, lanes), pointer(room, state), pointer(room, staged)
 
 
 @njit(forceinline=True)
-def gradient_pointers(scratch):
-    """Into the arrays of a gradient: a bank's and a tile of g; the ring; a row of nobody's gradients.
+def gradient_pointers(scratch, n_harmonics, n_taps):
+    """To a bank's buffers and a tile of g; the ring; a row of nobody's gradients.
 
     The ring: what frames' products have come to while the intervals that touch them go by. A slot a tap, tap t of
     interval i in slot (i + t) mod n_taps. It is (rows; filled, how many harmonics' products each slot holds, 0 if none;
     a row of zeros; sums and unfolded, room for `collect`; numbers in a slot's rows).
     """
-    samples, rows, zeros, sums, nobodys, filled = scratch[5:]
-    ring = pointer(rows, 0), pointer(filled, 0), pointer(zeros, 0), pointer(sums, 0), pointer(sums, sums.size // 2)
-    return (*pointers(scratch), pointer(samples, 0)), (*ring, rows.size // filled.size), pointer(nobodys, 0)
+    _, room, filled = scratch
+    lanes, rows = lane_count(room), rows_of(n_harmonics)
+    samples = bank_room(n_harmonics, n_taps, lanes)
+    zeros, sums = samples + lanes, samples + 2 * lanes
+    ring = pointer(room, sums + 3 * rows), pointer(filled, 0), pointer(room, zeros)
+    ring = *ring, pointer(room, sums), pointer(room, sums + rows), rows * register_width(room)
+    return (*pointers(scratch, n_harmonics, n_taps), pointer(room, samples)), ring, pointer(room, sums + 2 * rows)
 
 
 @njit(forceinline=True)
@@ -139,7 +153,7 @@ def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, 
 def _bank_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scratch, out, first, last):
     """Audio of the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    buffers = pointers(scratch)
+    buffers = pointers(scratch, amplitudes.shape[2], weights.shape[0])
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
         at = pointer(out, b * n_samples + interval_start(i, n_samples, n_intervals))
@@ -150,7 +164,9 @@ def _bank_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scrat
 def _moment_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scratch, g, moments, first, last):
     """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    buffers, slope = pointers(scratch), pointer(scratch[5], 0)
+    n_harmonics, n_taps = amplitudes.shape[2], weights.shape[0]
+    buffers = pointers(scratch, n_harmonics, n_taps)
+    slope = pointer(scratch[1], bank_room(n_harmonics, n_taps, lane_count(g)))
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
         lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
@@ -255,7 +271,7 @@ def _gradient_rows(f0, phases, amplitudes, g, weights, tap_offset, timeline, psi
     """
     n_intervals, first_frame = timeline[1:3]
     n_frames, n_taps = out.shape[1], weights.shape[0]
-    buffers, ring, nobodys = gradient_pointers(scratch)
+    buffers, ring, nobodys = gradient_pointers(scratch, out.shape[2], n_taps)
     for b in range(first // n_frames, -(-last // n_frames)):
         own = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
         out[b, own[0] : own[1]] = 0
@@ -276,11 +292,11 @@ def _gradient_rows(f0, phases, amplitudes, g, weights, tap_offset, timeline, psi
 
 
 class _Task(NamedTuple):
-    """A row loop on all its rows: fixed arguments, sizes of its buffers, arrays it fills."""
+    """A row loop on all its rows: fixed arguments, numbers that it needs room for, arrays it fills."""
 
     kernel: Callable
     fixed: tuple
-    buffers: tuple[int, ...]
+    room: int
     results: tuple
     n_rows: int
     work: int  # harmonic-samples
@@ -330,7 +346,7 @@ class Bank:
 
     def render(self, amplitudes, out) -> None:
         """out [batch, samples] = the bank's audio for amplitudes [batch, frames, harmonics]."""
-        self._run(self._task(_bank_rows, amplitudes, self._psi(0), self._bank_scratch, out))
+        self._run(self._task(_bank_rows, amplitudes, self._psi(0), self._room(bank_room, amplitudes), out))
 
     def analyse(self, g, out) -> None:
         """out [batch, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""
@@ -342,7 +358,8 @@ class Bank:
         final_cotangent [batch]: cotangent of the final phase, in radians.
         """
         moments = np.empty((g.shape[0], self._n_intervals, 3))
-        self._run(self._task(_moment_rows, amplitudes, self._psi(1), self._moment_scratch, g, moments))
+        room = self._room(bank_room, amplitudes) + -(-self.timeline[0] // self._n_intervals)
+        self._run(self._task(_moment_rows, amplitudes, self._psi(1), room, g, moments))
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
 
     def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
@@ -358,57 +375,49 @@ class Bank:
     def _gradient(self, g, amplitudes, out, moments) -> "_Task":
         fixed = (self.f0, self.phases, amplitudes, g, self.weights, self.tap_offset, self.timeline)
         psi = self._psi(0), self._psi(1)
-        sizes = self._gradient_scratch(out.shape[2])
+        room = self._room(gradient_room, out)
         work = self.timeline[0] * out.shape[2] * (1 if amplitudes is None else 2)
         batch = self.f0.shape[0]
-        return _Task(_gradient_rows, (*fixed, psi), sizes, (out, moments), batch * out.shape[1], batch * work)
+        return _Task(_gradient_rows, (*fixed, psi), room, (out, moments), batch * out.shape[1], batch * work)
 
-    def _task(self, kernel, amplitudes, psi, sizes, *results) -> "_Task":
-        """`kernel` on all intervals of the batch; sizes: of its scratch, for a number of harmonics."""
+    def _task(self, kernel, amplitudes, psi, room, *results) -> "_Task":
+        """`kernel` on all intervals of the batch."""
         fixed = (self.f0, self.phases, amplitudes, self.weights, self.tap_offset, self.timeline, psi)
         batch, n_harmonics = self.f0.shape[0], amplitudes.shape[2]
         work = batch * self.timeline[0] * n_harmonics
-        return _Task(kernel, fixed, sizes(n_harmonics), results, batch * self._n_intervals, work)
+        return _Task(kernel, fixed, room, results, batch * self._n_intervals, work)
 
-    def _bank_scratch(self, n_harmonics: int) -> tuple[int, ...]:
-        """Elements of a bank's buffers: y, table, state, staged amplitudes."""
-        lanes = self.lanes
-        return lanes, TABLE_TILES * lanes, STATE_TILES * lanes, len(self.weights) * staged_size(n_harmonics)
+    def _room(self, numbers, amplitudes) -> int:
+        """How many numbers there must be room for; `numbers`: bank_room or gradient_room."""
+        return numbers(amplitudes.shape[2], len(self.weights), self.lanes)
 
-    def _moment_scratch(self, n_harmonics: int) -> tuple[int, ...]:
-        """Those and an interval's samples."""
-        longest = -(-self.timeline[0] // self._n_intervals)
-        return *self._bank_scratch(n_harmonics), longest
-
-    def _gradient_scratch(self, n_harmonics: int) -> tuple[int, ...]:
-        """A bank's buffers, g, the ring's rows and their zeros, room for sums, and nobody's gradients."""
-        width, rows = width_of(from_dtype(self.f0.dtype)), rows_of(n_harmonics)
-        ring = len(self.weights) * rows * width, width, 2 * rows
-        return *self._bank_scratch(n_harmonics), self.lanes, *ring, n_harmonics
-
-    def _run(self, *tasks: "_Task") -> None:
-        """Run tasks in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads.
+    def _run(self, task: "_Task") -> None:
+        """Run a task in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads.
 
         Less than a chunk in all is done by the caller: calling a team costs 50 us, which two threads win back there.
         """
-        chunks = [(task, *borders) for task in tasks for borders in task.chunks()]
-        n_threads = self.n_threads if sum(task.work for task in tasks) >= WORK_PER_CHUNK else 1
+        chunks = list(task.chunks())
+        n_threads = self.n_threads if task.work >= WORK_PER_CHUNK else 1
 
         def work(taken) -> None:
-            mine: dict[int, tuple] = {}
+            scratch = self._scratch(task.room)
             for i in taken:
-                task, first, last = chunks[i]
-                if id(task) not in mine:
-                    mine[id(task)] = self._scratch(task.buffers)
-                task.kernel(*task.fixed, mine[id(task)], *task.results, first, last)
+                task.kernel(*task.fixed, scratch, *task.results, *chunks[i])
 
         threads.share(work, len(chunks), n_threads)
 
-    def _scratch(self, sizes) -> tuple[np.ndarray, ...]:
-        """A tile's phases, buffers of `sizes` elements, and how many harmonics the slots of a ring hold."""
-        phases = aligned(self.lanes, np.dtype(f"int{8 * self.f0.itemsize}"))
+    def _scratch(self, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A tile's phases, room for numbers, and how many harmonics the slots of a ring hold.
+
+        The first two begin at cache lines: a vector that straddles two of them costs two loads.
+        """
+        tile, numbers = self.lanes * self.f0.itemsize, room * self.f0.itemsize
+        block = np.zeros(tile + numbers + REGISTER_BYTES, np.uint8)
+        start = -block.__array_interface__["data"][0] % REGISTER_BYTES
+        at = start + tile, start + tile + numbers
         filled = np.zeros(len(self.weights), np.int64)
-        return phases, *(aligned(size, self.f0.dtype) for size in sizes), filled
+        integer = np.int32 if self.f0.itemsize == 4 else np.int64
+        return block[start : at[0]].view(integer), block[at[0] : at[1]].view(self.f0.dtype), filled
 
     def _psi(self, more_turns: int) -> tuple[int, float, float]:
         """psi and `more_turns` quarter turns: as a signed fixed-point phase, its sine and cosine."""

@@ -28,9 +28,11 @@ from fastddsp.kernels.cpu.harmonic import (
     Bank,
     amplitudes_of,
     bank_of_interval,
+    bank_room,
     close_slot,
     gradient_of_interval,
     gradient_pointers,
+    gradient_room,
     gradients_of,
     pointers,
 )
@@ -148,7 +150,7 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
     n_samples, n_intervals, first_frame = timeline[:3]
     n_frames, n_harmonics = amplitudes.shape[1:]
     (n_taps, width), stride = weights.shape, cells.shape[1]
-    buffers, places, kernel = pointers(scratch), _place_pointers(place_buffers), pointer(taps, 0)
+    buffers, places, kernel = pointers(scratch, n_harmonics, n_taps), _place_pointers(place_buffers), pointer(taps, 0)
     q, y = buffers[:2]
     lanes = lane_count(out)
     origin = interval_start(first, n_samples, n_intervals)
@@ -201,7 +203,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
     cells, held, first_table, taps, n_cells, odd = tabled
     first_frame, n_frames = timeline[2], out.shape[1]
     (n_taps, width), stride = weights.shape, cells.shape[1]
-    buffers, ring, nobodys = gradient_pointers(scratch)
+    buffers, ring, nobodys = gradient_pointers(scratch, out.shape[2], n_taps)
     q, samples = buffers[0], buffers[5]
     kernel, places, lanes = pointer(taps, 0), _place_pointers(place_buffers), lane_count(samples)
     cells[:] = 0
@@ -326,7 +328,7 @@ class NufftBank(Bank):
         if cells.size:
             tables.stage(amplitudes[b], first_table, held, factors, by_harmonic, tables.first_cell(odd), cells)
             tables.transform(cells, 3, odd)
-        scratch = self._scratch(self._bank_scratch(n_harmonics))
+        scratch = self._scratch(self._room(bank_room, amplitudes))
         controls = self._controls(self._psi(quarter_turns - self.quarter_turns))
         _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, self._places(), out)
 
@@ -341,7 +343,7 @@ class NufftBank(Bank):
             return
         tabled, factors = self._tabled(held, first, last, n_harmonics, self.quarter_turns)
         cells, held, first_table, _, _, odd = tabled
-        scratch, own = self._scratch(self._gradient_scratch(n_harmonics)), (own_first, own_last)
+        scratch, own = self._scratch(self._room(gradient_room, out)), (own_first, own_last)
         controls = self._controls((self._psi(0), self._psi(1)))
         _analysis_rows(controls, g, b, first, last, tabled, scratch, self._places(), own, out)
         if cells.size:

@@ -20,6 +20,7 @@ Vectors hold a tile of samples; functions take pointers into arrays that their c
 """
 
 from numba import njit
+from numba.extending import register_jitable
 
 from fastddsp.kernels.cpu.intervals import crossing
 from fastddsp.kernels.cpu.simd import (
@@ -55,18 +56,20 @@ def plan(n):
     return m, -((m - n) // (2 * m + 1))
 
 
-@njit
+@register_jitable
 def staged_size(n_harmonics):
     """Elements of a staged frame of up to so many harmonics: a span of P and one of D for every block."""
     return 2 * SPAN * (n_harmonics // (2 * LONGEST + 1) + 2)
 
 
-def rows_of(n_harmonics: int) -> int:
+@register_jitable
+def rows_of(n_harmonics):
     """Rows of products of a frame, for up to so many harmonics, and sums of them.
 
     J is at most 1 larger than M blocks need, so 2 M + 1 rows may be nobody's; a span more is read beyond the last.
     """
-    return n_harmonics + 2 * (n_harmonics // (2 * LONGEST + 1) + 1) + 1 + 2 * SPAN
+    rows = n_harmonics + 2 * (n_harmonics // (2 * LONGEST + 1) + 1) + 1 + 2 * SPAN
+    return rows - rows % SPAN + SPAN
 
 
 @njit
