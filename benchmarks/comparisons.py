@@ -56,9 +56,8 @@ class Backward:
 class Harmonic:
     """Harmonic synthesis, forward and backward, gradients of f0 and of all amplitudes.
 
-    f0 wanders 10 % about `f0_hz`, every frame anew. Multiply-adds: 3 a harmonic-sample forward, 6 backward (a step of
-    the recurrence and a product for each of two frames; backward for the amplitudes and for the phase), for harmonics
-    below Nyquist.
+    f0 wanders 10 % about `f0_hz`, every frame anew. Multiply-adds: 2 a harmonic-sample forward (one for each of two
+    frames), 4 backward (the same for the amplitudes and for the phase), for harmonics below Nyquist.
     """
 
     batch: int
@@ -129,7 +128,7 @@ class Harmonic:
     def multiply_adds(self) -> int:
         """See the class."""
         audible = min(self.n_harmonics, int(self.sample_rate / 2 / self.f0_hz))
-        per_sample = {"forward": 3, "backward": 6, "both": 9}[self.part]
+        per_sample = {"forward": 2, "backward": 4, "both": 6}[self.part]
         return per_sample * self.batch * self.n_frames * self.hop_size * audible
 
     def data_bytes(self) -> int:
