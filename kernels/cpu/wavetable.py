@@ -234,11 +234,11 @@ def _add_edges(edges, chunks, d_tables):
 
 # reassoc: the sums run in vector lanes; contract: multiply-adds. Both keep float64's 1e-16, far below float32's needs.
 @njit(fastmath={"reassoc", "contract", "nsz"})
-def _moments(v, start, count):
-    """Sums over m < count of v, m v and m (m - 1) / 2 v at v[start + m]: the phase is that before the sample."""
+def _moments(v, count):
+    """Sums over m < count of v, m v and m (m - 1) / 2 v, v from a pointer on: the phase is that before the sample."""
     s = x = q = 0.0
     for l in range(count):
-        m, value = np.float64(l), np.float64(v[start + l])
+        m, value = np.float64(l), np.float64(v[l])
         s += value
         x += m * value
         q += m * (m - 1.0) * 0.5 * value
@@ -251,15 +251,15 @@ def _interval_moments(v, b, moments):
     n_samples, n_intervals = v.shape[1], moments.shape[1]
     for i in range(n_intervals):
         start, end = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
-        moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = _moments(v[b], start, end - start)
+        moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = _moments(pointer(v, b * n_samples + start), end - start)
 
 
 @njit(fastmath={"reassoc", "contract", "nsz"})
-def _blended_sums(v, start, count, rising):
-    """Sums of (1 - rising) v and of rising v."""
+def _blended_sums(v, rising, count):
+    """Sums of (1 - rising) v and of rising v, both from pointers on."""
     total = later = 0.0
     for l in range(count):
-        value = np.float64(v[start + l])
+        value = np.float64(v[l])
         total += value
         later += rising[l] * value
     return total - later, later
@@ -272,7 +272,8 @@ def _envelope_adjoint(v, windows, b, out):
     sums = np.zeros(n_frames)
     for i in range(n_frames):
         start, end = interval_start(i, n_samples, n_frames), interval_start(i + 1, n_samples, n_frames)
-        here, there = _blended_sums(v[b], start, end - start, windows[start % windows.size :])
+        weights = pointer(windows, start % windows.size)
+        here, there = _blended_sums(pointer(v, b * n_samples + start), weights, end - start)
         sums[i] += here
         sums[frame_of(i + 1, n_frames)] += there
     for i in range(n_frames):
