@@ -8,6 +8,11 @@ theta: the fundamental's phase in radians (fastddsp.kernels.phase); psi: 0 to 3 
 are one function; m_h(n): 1 where h f(n) < nyquist, else 0; w_t: envelope weights of the frames around n.
 Analysis is the adjoint of the bank in A; the moments are what fastddsp.kernels.cpu.phase needs for the adjoint in f0.
 
+Items are the voices of a batch: f0, amplitudes and phases are an item's, audio and g those of all its voices. The loop
+over an interval adds one voice after the other to the audio, always in their order, and the gradients of every voice
+read the same g: nothing of size samples x voices exists. (In the kernels b is an item; a batch without voices has one
+each.)
+
 Here are the loops over intervals and frames; what is done with a tile of samples, a vector, is harmonic_tiles'.
 Harmonics above Nyquist for a whole interval are not computed. Those that cross it inside are few: each is computed from
 its own exact phase and masked, which keeps masks out of the fast loops.
@@ -119,8 +124,18 @@ def amplitudes_of(amplitudes, b, frame):
 
 
 @njit(forceinline=True)
-def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, out):
-    """out: pointer to the first of interval i's samples, which are NaN where f0 is not finite."""
+def put(y, out, count, adds):
+    """out[:count] = the tile y, or that and what is there if it adds."""
+    if count >= lane_count(y):
+        store(out, 0, load(y, 0) + load(out, 0) if adds else load(y, 0))
+    else:
+        for l in range(count):
+            out[l] = y[l] + out[l] if adds else y[l]
+
+
+@njit(forceinline=True)
+def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, out, adds):
+    """out: pointer to the first of interval i's samples, see `put`; they are NaN where f0 is not finite."""
     phases, y, table, state, staged = buffers
     n_frames, n_harmonics = amplitudes.shape[1:]
     n_taps, width, lanes, size = weights.shape[0], weights.shape[1], lane_count(y), staged_size(n_harmonics)
@@ -142,37 +157,40 @@ def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, 
                 rows = amplitudes_of(amplitudes, b, frame + t), amplitudes_of(amplitudes, b, frame + t + 1)
                 course = sweep_of_tile(sweep, i, sample, timeline)
                 bank_crossing(phases, psi, rows, by_harmonic, audible, course, w0, w1, y)
-        if hi - sample >= lanes:
-            store(out, sample - lo, load(y, 0))
-        else:
-            for l in range(hi - sample):
-                out[sample - lo + l] = y[l]
+        put(y, pointer(out, sample - lo), hi - sample, adds)
 
 
 @kernel
 def _bank_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scratch, out, first, last):
-    """Audio of the intervals first <= b * n_intervals + i < last."""
+    """Audio of the intervals first <= row * n_intervals + i < last, rows being those of out."""
     n_samples, n_intervals = timeline[:2]
+    n_voices = f0.shape[0] // out.shape[0]
     buffers = pointers(scratch, amplitudes.shape[2], weights.shape[0])
-    for row in range(first, last):
-        b, i = row // n_intervals, row % n_intervals
-        at = pointer(out, b * n_samples + interval_start(i, n_samples, n_intervals))
-        bank_of_interval(f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, False, b, i, buffers, at)
+    for at in range(first, last):
+        row, i = at // n_intervals, at % n_intervals
+        audio = pointer(out, row * n_samples + interval_start(i, n_samples, n_intervals))
+        for voice in range(n_voices):
+            b = row * n_voices + voice
+            bank_of_interval(
+                f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, False, b, i, buffers, audio, voice > 0
+            )
 
 
 @kernel
 def _moment_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scratch, g, moments, first, last):
     """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
     n_samples, n_intervals = timeline[:2]
-    n_harmonics, n_taps = amplitudes.shape[2], weights.shape[0]
+    n_harmonics, n_taps, n_voices = amplitudes.shape[2], weights.shape[0], f0.shape[0] // g.shape[0]
     buffers = pointers(scratch, n_harmonics, n_taps)
     slope = pointer(scratch[1], bank_room(n_harmonics, n_taps, lane_count(g)))
     for row in range(first, last):
         b, i = row // n_intervals, row % n_intervals
         lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
-        bank_of_interval(f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, True, b, i, buffers, slope)
+        bank_of_interval(
+            f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, True, b, i, buffers, slope, False
+        )
         moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = tile_moments(
-            pointer(g, b * n_samples + lo), slope, 0, hi - lo
+            pointer(g, b // n_voices * n_samples + lo), slope, 0, hi - lo
         )
 
 
@@ -210,8 +228,8 @@ def gradient_of_interval(
     """Products of g with interval i's harmonics, to the ring and to `out`; and the moments of g dy/dtheta.
 
     The rows of a slot must all be of one plan: where the number of audible harmonics changes, what was summed so far is
-    added to the frame's gradients first. amplitudes: None where no moments are asked for. All is NaN where f0 is not
-    finite.
+    added to the frame's gradients first. amplitudes: None where no moments are asked for; g: pointer to the row that is
+    item b's. All is NaN where f0 is not finite.
     """
     phases, y, table, state, staged, samples = buffers
     (sine, cosine), (_, n_frames, n_harmonics) = psi, out.shape
@@ -232,11 +250,11 @@ def gradient_of_interval(
         store(y, 0, splat(y, not_finite))
         count, at = min(lanes, hi - sample), sample % (width - lanes)
         if count == lanes:
-            store(samples, 0, load(g, b * timeline[0] + sample) + not_finite)
+            store(samples, 0, load(g, sample) + not_finite)
         else:
             store(samples, 0, splat(samples, 0.0))
             for l in range(count):
-                samples[l] = g[b, sample + l] + not_finite
+                samples[l] = g[sample + l] + not_finite
         for t in range(0, n_taps, 2):
             slot0, slot1 = (i + t) % n_taps, (i + t + 1) % n_taps
             w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
@@ -269,12 +287,13 @@ def _gradient_rows(f0, phases, amplitudes, g, weights, tap_offset, timeline, psi
     64): cheaper than handing rows over, and the order of additions stays. An interval's moments belong to the owner of
     the first frame that it touches. amplitudes: None where no moments are asked for.
     """
-    n_intervals, first_frame = timeline[1:3]
-    n_frames, n_taps = out.shape[1], weights.shape[0]
+    n_samples, n_intervals, first_frame = timeline[:3]
+    n_frames, n_taps, n_voices = out.shape[1], weights.shape[0], f0.shape[0] // g.shape[0]
     buffers, ring, nobodys = gradient_pointers(scratch, out.shape[2], n_taps)
     for b in range(first // n_frames, -(-last // n_frames)):
         own = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
         out[b, own[0] : own[1]] = 0
+        heard = pointer(g, b // n_voices * n_samples)
         i_lo = 0 if own[0] == 0 else max(0, own[0] - first_frame - tap_offset - n_taps + 1)
         i_hi = n_intervals if own[1] == n_frames else min(n_intervals, own[1] - first_frame - tap_offset)
         for t in range(n_taps):
@@ -283,7 +302,7 @@ def _gradient_rows(f0, phases, amplitudes, g, weights, tap_offset, timeline, psi
             frame = first_frame + i + tap_offset
             if i < i_hi:
                 m = gradient_of_interval(
-                    f0, phases[b, i], amplitudes, g, weights, tap_offset, timeline, psi,
+                    f0, phases[b, i], amplitudes, heard, weights, tap_offset, timeline, psi,
                     b, i, own, ring, buffers, out, nobodys,
                 )  # fmt: skip
                 if amplitudes is not None and own[0] <= frame_of(frame, n_frames) < own[1]:
@@ -311,9 +330,11 @@ class _Task(NamedTuple):
 class Bank:
     """The three operations for one set of controls: what they share is prepared once.
 
+    items = batch * voices, a batch's voices side by side; the number of voices follows from the length of the audio.
+
     Args:
-      f0: [batch, frames] Hz, float32 or float64, contiguous like all arrays here.
-      initial_phase: [batch] radians, float64.
+      f0: [items, frames] Hz, float32 or float64, contiguous like all arrays here.
+      initial_phase: [items] radians, float64.
       timeline: samples, intervals and first frame.
       sample_rate: samples a second.
       nyquist: harmonics from this frequency on are silent, Hz; infinity for none.
@@ -341,30 +362,30 @@ class Bank:
 
     @property
     def final_phase(self) -> np.ndarray:
-        """[batch] radians in [0, 2 pi): the phase after the last sample, where the next block begins."""
+        """[items] radians in [0, 2 pi): the phase after the last sample, where the next block begins."""
         return to_radians(self.phases[:, -1].view(np.uint64))
 
     def render(self, amplitudes, out) -> None:
-        """out [batch, samples] = the bank's audio for amplitudes [batch, frames, harmonics]."""
+        """out [batch, samples] = the voices' sum for amplitudes [items, frames, harmonics]."""
         self._run(self._task(_bank_rows, amplitudes, self._psi(0), self._room(bank_room, amplitudes), out))
 
     def analyse(self, g, out) -> None:
-        """out [batch, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""
+        """out [items, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""
         self._run(self._gradient(g, None, out, np.empty((0, 0, 3))))
 
     def phase_gradient(self, g, amplitudes, final_cotangent, d_f0, d_initial) -> None:
-        """d_f0 [batch, frames], d_initial [batch] = the adjoint of `render` in f0 and the initial phase.
+        """d_f0 [items, frames], d_initial [items] = the adjoint of `render` in f0 and the initial phase.
 
-        final_cotangent [batch]: cotangent of the final phase, in radians.
+        final_cotangent [items]: cotangent of the final phase, in radians.
         """
-        moments = np.empty((g.shape[0], self._n_intervals, 3))
+        moments = np.empty((self.f0.shape[0], self._n_intervals, 3))
         room = self._room(bank_room, amplitudes) + -(-self.timeline[0] // self._n_intervals)
         self._run(self._task(_moment_rows, amplitudes, self._psi(1), room, g, moments))
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
 
     def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
         """`analyse` and `phase_gradient` in one pass: they share phases, cosines and sines."""
-        moments = np.empty((g.shape[0], self._n_intervals, 3))
+        moments = np.empty((self.f0.shape[0], self._n_intervals, 3))
         self._run(self._gradient(g, amplitudes, d_amplitudes, moments))
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
 
@@ -377,15 +398,14 @@ class Bank:
         psi = self._psi(0), self._psi(1)
         room = self._room(gradient_room, out)
         work = self.timeline[0] * out.shape[2] * (1 if amplitudes is None else 2)
-        batch = self.f0.shape[0]
-        return _Task(_gradient_rows, (*fixed, psi), room, (out, moments), batch * out.shape[1], batch * work)
+        n_items = self.f0.shape[0]
+        return _Task(_gradient_rows, (*fixed, psi), room, (out, moments), n_items * out.shape[1], n_items * work)
 
     def _task(self, kernel, amplitudes, psi, room, *results) -> "_Task":
-        """`kernel` on all intervals of the batch."""
+        """`kernel` on all intervals of what it fills, the last of the results."""
         fixed = (self.f0, self.phases, amplitudes, self.weights, self.tap_offset, self.timeline, psi)
-        batch, n_harmonics = self.f0.shape[0], amplitudes.shape[2]
-        work = batch * self.timeline[0] * n_harmonics
-        return _Task(kernel, fixed, room, results, batch * self._n_intervals, work)
+        work = amplitudes.shape[0] * self.timeline[0] * amplitudes.shape[2]
+        return _Task(kernel, fixed, room, results, len(results[-1]) * self._n_intervals, work)
 
     def _room(self, numbers, amplitudes) -> int:
         """How many numbers there must be room for; `numbers`: bank_room or gradient_room."""

@@ -35,6 +35,7 @@ from fastddsp.kernels.cpu.harmonic import (
     gradient_room,
     gradients_of,
     pointers,
+    put,
 )
 from fastddsp.kernels.cpu.harmonic_tiles import crossing_sine
 from fastddsp.kernels.cpu.intervals import fill_phases, interval, last_below, sweep_of_tile
@@ -143,8 +144,8 @@ def _place_pointers(place_buffers):
 
 
 @kernel
-def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, place_buffers, out):
-    """out: the samples of item b's intervals first..last."""
+def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, place_buffers, out, adds):
+    """out: the samples of item b's intervals first..last, or what they are added to."""
     f0, phases, weights, tap_offset, timeline, psi = controls
     cells, held, first_table, taps, n_cells, odd = tabled
     n_samples, n_intervals, first_frame = timeline[:3]
@@ -160,7 +161,7 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
         if not _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible):
             at = pointer(out, lo - origin)
             bank_of_interval(
-                f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, at
+                f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, at, adds
             )
             continue
         for sample in range(lo, hi, lanes):
@@ -178,18 +179,17 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
                     rows = amplitudes_of(amplitudes, b, j0), amplitudes_of(amplitudes, b, j1)
                     course, two = sweep_of_tile(sweep, i, sample, timeline), (held[r0], held[r1])
                     _bank_beyond(q, psi, rows, two, by_harmonic, audible, course, w0, w1, y)
-            for l in range(min(lanes, hi - sample)):
-                out[sample - origin + l] = y[l]
+            put(y, pointer(out, sample - origin), hi - sample, adds)
 
 
 @kernel
 def _moments(g, audio, timeline, b, first, last, moments):
-    """Moments of g audio in item b's intervals first..last; audio: their samples."""
+    """Moments of g audio in item b's intervals first..last; g: all its samples, audio: theirs."""
     n_samples, n_intervals = timeline[:2]
     origin = interval_start(first, n_samples, n_intervals)
     for i in range(first, last):
         lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
-        s, x, q = tile_moments(pointer(g, b * n_samples + lo), pointer(audio, lo - origin), 0, hi - lo)
+        s, x, q = tile_moments(pointer(g, lo), pointer(audio, lo - origin), 0, hi - lo)
         moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = s, x, q
 
 
@@ -198,6 +198,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
     """Spread item b's intervals first..last to their frames' tables.
 
     What tables cannot hold goes to `out`, for the frames own[0] <= j < own[1] only: others have owners of their own.
+    g: the item's.
     """
     f0, phases, weights, tap_offset, timeline, (psi, _) = controls
     cells, held, first_table, taps, n_cells, odd = tabled
@@ -212,7 +213,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
         frame = first_frame + i + tap_offset
         if not _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible):
             gradient_of_interval(
-                f0, phases[b, i], None, g, weights, tap_offset, timeline, controls[5],
+                f0, phases[b, i], None, pointer(g, 0), weights, tap_offset, timeline, controls[5],
                 b, i, own, ring, buffers, out, nobodys,
             )  # fmt: skip
             for t in range(n_taps):
@@ -223,7 +224,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
             place(q, n_cells, odd, lanes, places[0], places[1], places[2])
             n = min(lanes, hi - sample)
             for l in range(n):
-                samples[l] = g[b, sample + l]
+                samples[l] = g[sample + l]
             for l in range(n, lanes):
                 samples[l] = 0
             at = sample % (width - lanes)
@@ -249,18 +250,27 @@ class NufftBank(Bank):
         if not held.any():
             return super().render(amplitudes, out)
 
-        def render_chunk(b, first, last):
-            audio = out[b, self._samples(first, last)]
-            self._synthesize(amplitudes, held[b], self.quarter_turns, False, b, first, last, audio)
+        n_voices = len(held) // len(out)
 
-        self._for_chunks(render_chunk, self._n_intervals)
+        def render_chunk(row, first, last):
+            audio = out[row, self._samples(first, last)]
+            for voice in range(n_voices):
+                b = row * n_voices + voice
+                self._synthesize(amplitudes, held[b], self.quarter_turns, False, b, first, last, audio, voice > 0)
+
+        self._for_chunks(render_chunk, len(out), self._n_intervals)
 
     def analyse(self, g, out) -> None:
         """As Bank.analyse."""
         held = self._held(out.shape[2])
         if not held.any():
             return super().analyse(g, out)
-        self._for_chunks(lambda b, first, last: self._analyse_frames(g, held[b], b, first, last, out), out.shape[1])
+        n_voices = len(held) // len(g)
+
+        def analyse_chunk(b, first, last):
+            self._analyse_frames(g[b // n_voices], held[b], b, first, last, out)
+
+        self._for_chunks(analyse_chunk, *out.shape[:2])
 
     def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
         """As Bank.gradients; where frames have tables, the two gradients have nothing to share."""
@@ -274,27 +284,27 @@ class NufftBank(Bank):
         held = self._held(amplitudes.shape[2])
         if not held.any():
             return super().phase_gradient(g, amplitudes, final_cotangent, d_f0, d_initial)
-        moments = np.empty((g.shape[0], self._n_intervals, 3))
+        n_voices, moments = len(held) // len(g), np.empty((len(held), self._n_intervals, 3))
 
         def moments_of_chunk(b, first, last):
             samples = self._samples(first, last)
             audio = np.empty(samples.stop - samples.start, np.float32)
-            self._synthesize(amplitudes, held[b], self.quarter_turns + 1, True, b, first, last, audio)
-            _moments(g, audio, self.timeline, b, first, last, moments)
+            self._synthesize(amplitudes, held[b], self.quarter_turns + 1, True, b, first, last, audio, False)
+            _moments(g[b // n_voices], audio, self.timeline, b, first, last, moments)
 
-        self._for_chunks(moments_of_chunk, self._n_intervals)
+        self._for_chunks(moments_of_chunk, *moments.shape[:2])
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
 
     def _held(self, n_harmonics: int) -> np.ndarray:
-        """[batch, frames]: how many harmonics each frame's table holds."""
+        """[items, frames]: how many harmonics each frame's table holds."""
         held = np.empty(self.f0.shape, np.int64)
         least = least_harmonics(n_harmonics, -(-self.timeline[0] // self._n_intervals))
         _count(self.f0, self.timeline[4], least, n_harmonics, held)
         return held
 
-    def _for_chunks(self, work, n_rows: int) -> None:
+    def _for_chunks(self, work, n_items: int, n_rows: int) -> None:
         """Call work(b, first, last) for all rows first..last of every item, ROWS_PER_CHUNK at a time."""
-        starts = [(b, first) for b in range(self.f0.shape[0]) for first in range(0, n_rows, ROWS_PER_CHUNK)]
+        starts = [(b, first) for b in range(n_items) for first in range(0, n_rows, ROWS_PER_CHUNK)]
 
         def work_on(chunk: int) -> None:
             b, first = starts[chunk]
@@ -320,8 +330,8 @@ class NufftBank(Bank):
         tabled = cells, held, int(first_table), kernel_polynomials(), n_cells, quarter_turns % 2 == 0
         return tabled, -factors if quarter_turns % 4 >= 2 else factors
 
-    def _synthesize(self, amplitudes, held, quarter_turns, by_harmonic, b, first, last, out) -> None:
-        """out: the samples of item b's intervals first..last."""
+    def _synthesize(self, amplitudes, held, quarter_turns, by_harmonic, b, first, last, out, adds) -> None:
+        """out: the samples of item b's intervals first..last, or what they are added to."""
         n_harmonics = amplitudes.shape[2]
         tabled, factors = self._tabled(held, first, last, n_harmonics, quarter_turns)
         cells, held, first_table, _, _, odd = tabled
@@ -330,10 +340,10 @@ class NufftBank(Bank):
             tables.transform(cells, 3, odd)
         scratch = self._scratch(self._room(bank_room, amplitudes))
         controls = self._controls(self._psi(quarter_turns - self.quarter_turns))
-        _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, self._places(), out)
+        _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, self._places(), out, adds)
 
     def _analyse_frames(self, g, held, b, own_first, own_last, out) -> None:
-        """out: the analysis at item b's frames own_first..own_last, from all intervals that touch them."""
+        """out: the analysis of g, item b's, at its frames own_first..own_last, from all intervals that touch them."""
         _, n_frames, n_harmonics = out.shape
         n_taps, offset = len(self.weights), self.timeline[2] + self.tap_offset
         first = 0 if own_first == 0 else max(0, own_first - offset - n_taps + 1)
