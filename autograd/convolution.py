@@ -3,8 +3,12 @@
     y(n) = sum_m h_t(m) x(n - m),   t = the frame of x that the sample n - m belongs to
 
 Audio x is [batch, samples]; h is one impulse response for all of it, [batch, ir_size], or one for each of F frames of
-ceil(samples / F) samples, [batch, F, ir_size]. Each frame is convolved on its own and the tails overlap and add; frames
-are not cross-faded. A single response is applied in blocks in the same way, so that memory grows with the length of the
+ceil(samples / F) samples, [batch, F, ir_size]. Each frame is convolved on its own and the tails overlap and add. With
+`overlap` h_t gives way to h_{t+1} within frame t; without it they take turns, and a filter that changes much clicks:
+
+    y(n) = sum_m (h_t(m) + w(n - m) (h_{t+1}(m) - h_t(m))) x(n - m),   w: sin^2(pi i / 2 size) at sample i of a frame
+
+A single response is applied in blocks in the same way, so that memory grows with the length of the
 audio and not faster. The adjoints are convolutions too, with the audio or the response reversed in time.
 """
 
@@ -87,7 +91,12 @@ def crop_and_compensate_delay(
 
 
 def fft_convolve(
-    audio: Tensor, impulse_response: Tensor, padding: str = "same", delay_compensation: int = -1
+    audio: Tensor,
+    impulse_response: Tensor,
+    padding: str = "same",
+    delay_compensation: int = -1,
+    *,
+    overlap: bool = False,
 ) -> Tensor:
     """Filter audio with one impulse response, or with one for each frame.
 
@@ -98,6 +107,7 @@ def fft_convolve(
         padding: "same" keeps the number of samples, "valid" adds the tail of ir_size - 1 samples.
         delay_compensation: samples to take off at the front. Below 0: what suits the linear-phase filters of
             `frequency_impulse_response`. 0 for a causal response such as a room's.
+        overlap: glide from each frame's response to the next one's, as `frequency_filter` does, instead of jumping.
 
     Returns:
         [batch, samples], or [batch, samples + ir_size - 1].
@@ -121,7 +131,7 @@ def fft_convolve(
                 f"{audio_size} samples, which frames of {frame_size} fill with {-(-audio_size // max(frame_size, 1))}"
             )
         fft_size = get_fft_size(frame_size, ir_size, power_of_2=False)
-        convolved = _convolve_frames(audio, impulse_response, frame_size, fft_size)
+        convolved = _convolve_frames(audio, impulse_response, frame_size, fft_size, overlap)
     return crop_and_compensate_delay(convolved, audio_size, ir_size, padding, delay_compensation)
 
 
@@ -153,12 +163,20 @@ def _convolve_blocks(audio: Tensor, impulse_response: Tensor) -> Tensor:
     return _convolve_frames(audio, impulse_response, block_size, block_fft)
 
 
-def _convolve_frames(audio: Tensor, impulse_response: Tensor, frame_size: int, fft_size: int) -> Tensor:
+def _convolve_frames(
+    audio: Tensor, impulse_response: Tensor, frame_size: int, fft_size: int, overlap: bool = False
+) -> Tensor:
     """Convolve frames of `frame_size` samples with their responses [batch or 1, frames or 1, ir_size], and add up."""
     batch, audio_size = audio.shape
     n_frames = max(-(-audio_size // frame_size), 1)
     frames = F.pad(audio, (0, n_frames * frame_size - audio_size)).view(batch, n_frames, frame_size)
-    spectrum = rfft(frames, fft_size) * rfft(impulse_response, fft_size)
+    response = rfft(impulse_response, fft_size)
+    spectrum = rfft(frames, fft_size) * response
+    if overlap:
+        change = torch.cat([response[:, 1:], response[:, -1:]], dim=1) - response
+        position = torch.arange(frame_size, dtype=audio.dtype, device=audio.device)
+        fade_in = torch.sin(math.pi / 2 / frame_size * position).square()
+        spectrum = spectrum + rfft(frames * fade_in, fft_size) * change
     return _overlap_and_add(torch.fft.irfft(spectrum, fft_size), frame_size)
 
 
@@ -218,6 +236,8 @@ def sinc_filter(
     sample_rate: float | None = None,
     padding: str = "same",
     high_pass: bool = False,
+    *,
+    overlap: bool = False,
 ) -> Tensor:
     """Low-pass or high-pass audio with a cutoff that varies from frame to frame.
 
@@ -228,6 +248,7 @@ def sinc_filter(
         sample_rate: in Hz.
         padding: as for `fft_convolve`.
         high_pass: pass what is above the cutoff instead of below.
+        overlap: as for `fft_convolve`: a cutoff that moves makes no clicks.
 
     Returns:
         [batch, samples], or with the tail added for padding "valid".
@@ -236,4 +257,4 @@ def sinc_filter(
         ValueError: as `fft_convolve`.
     """
     impulse_response = sinc_impulse_response(cutoff_frequency, window_size, sample_rate, high_pass)
-    return fft_convolve(audio, impulse_response, padding=padding)
+    return fft_convolve(audio, impulse_response, padding=padding, overlap=overlap)

@@ -220,14 +220,23 @@ class FIRFilter(Processor):
         window_size: Taps of the impulse response; 0, or more than 2 (bands - 1): 2 (bands - 1).
         scale_fn: Makes magnitudes positive; None takes them as they are.
         name: Name of the processor.
+        overlap: Glide from the filter of a frame to the next one's instead of jumping, which clicks.
 
     Source: Engel et al., ICLR 2020, "Filter design: frequency sampling method".
     """
 
-    def __init__(self, window_size: int = 257, scale_fn: ScaleFn | None = exp_sigmoid, name: str = "fir_filter"):
+    def __init__(
+        self,
+        window_size: int = 257,
+        scale_fn: ScaleFn | None = exp_sigmoid,
+        name: str = "fir_filter",
+        *,
+        overlap: bool = False,
+    ):
         super().__init__(name)
         self.window_size = window_size
         self.scale_fn = scale_fn
+        self.overlap = overlap
 
     def get_controls(self, audio: torch.Tensor, magnitudes: torch.Tensor) -> dict[str, torch.Tensor]:
         """Audio [batch, n_samples] as it is and positive magnitudes [batch, frames, bands]."""
@@ -237,7 +246,7 @@ class FIRFilter(Processor):
 
     def get_signal(self, audio: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
         """Filtered audio [batch, n_samples]."""
-        return filters.frequency_filter(audio, magnitudes, window_size=self.window_size)
+        return filters.frequency_filter(audio, magnitudes, self.window_size, overlap=self.overlap)
 
 
 class ModDelay(Processor):

@@ -39,6 +39,7 @@ class ModelConfig:
         n_harmonics: Harmonics of the oscillator bank.
         n_noise_bands: Bands of the filtered noise.
         noise_window_size: Taps of the noise filter; 0 for 2 (n_noise_bands - 1).
+        noise_overlap: Let the noise filter glide from frame to frame instead of jumping.
         amp_resample_method: "window", "linear", "nearest" or "cubic": harmonic amplitudes between frames.
         reverb_length: Samples of the learnt impulse response; 0 for no reverb.
         rnn_type: "gru" or "lstm".
@@ -64,6 +65,7 @@ class ModelConfig:
     n_harmonics: int = 60
     n_noise_bands: int = 65
     noise_window_size: int = 0
+    noise_overlap: bool = False
     amp_resample_method: str = "window"
     reverb_length: int = 48000
     rnn_type: str = "gru"
@@ -184,7 +186,7 @@ def build(config: ModelConfig) -> Autoencoder:
 
 def _processor_group(config: ModelConfig) -> ProcessorGroup:
     harmonic = Harmonic(config.n_samples, config.sample_rate, amp_resample_method=config.amp_resample_method)
-    noise = FilteredNoise(config.n_samples, config.noise_window_size)
+    noise = FilteredNoise(config.n_samples, config.noise_window_size, overlap=config.noise_overlap)
     dag = [
         [harmonic, ["amps", "harmonic_distribution", "f0_hz"]],
         [noise, ["noise_magnitudes"]],

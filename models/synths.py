@@ -216,6 +216,7 @@ class FilteredNoise(Processor):
         scale_fn: Makes magnitudes positive; None takes them as they are.
         initial_bias: Added to the raw magnitudes, so that noise starts quiet.
         name: Name of the processor.
+        overlap: Glide from the filter of a frame to the next one's instead of jumping, which clicks.
 
     Source: Engel et al., ICLR 2020, "Filtered noise / subtractive synthesizer".
     """
@@ -227,12 +228,15 @@ class FilteredNoise(Processor):
         scale_fn: ScaleFn | None = exp_sigmoid,
         initial_bias: float = -5.0,
         name: str = "filtered_noise",
+        *,
+        overlap: bool = False,
     ):
         super().__init__(name)
         self.n_samples = n_samples
         self.window_size = window_size
         self.scale_fn = scale_fn
         self.initial_bias = initial_bias
+        self.overlap = overlap
 
     def get_controls(self, magnitudes: torch.Tensor) -> dict[str, torch.Tensor]:
         """Positive "magnitudes" of raw ones, [batch, frames, bands]."""
@@ -260,7 +264,9 @@ class FilteredNoise(Processor):
             Audio [batch, n_samples].
         """
         n_samples = self.n_samples if n_samples is None else n_samples
-        return filters.filtered_noise(magnitudes, n_samples, self.window_size, seed=seed, noise=noise)
+        return filters.filtered_noise(
+            magnitudes, n_samples, self.window_size, seed=seed, noise=noise, overlap=self.overlap
+        )
 
 
 class Wavetable(Processor):

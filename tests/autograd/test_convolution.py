@@ -1,5 +1,7 @@
 """Convolution: the golden values, direct sums in double precision, blocks against the whole, sinc filters."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -26,8 +28,13 @@ CASES = [
 ]
 
 
-def convolve_directly(audio: np.ndarray, impulse_response: np.ndarray, padding: str, delay: int) -> np.ndarray:
-    """The definition: every sample spreads the response of its frame, in float64; then the crop, zeros outside."""
+def convolve_directly(
+    audio: np.ndarray, impulse_response: np.ndarray, padding: str, delay: int, overlap: bool = False
+) -> np.ndarray:
+    """The definition: every sample spreads its frame's response, or with overlap a mean of that and the next one's.
+
+    In float64; then the crop, zeros outside.
+    """
     batch, n_samples = audio.shape
     if impulse_response.ndim == 2:
         impulse_response = impulse_response[:, None]
@@ -37,7 +44,10 @@ def convolve_directly(audio: np.ndarray, impulse_response: np.ndarray, padding: 
     whole = np.zeros((batch, n_samples + ir_size - 1))
     for b in range(batch):
         for n in range(n_samples):
-            whole[b, n : n + ir_size] += audio[b, n] * responses[b, n // frame_size]
+            t, i = divmod(n, frame_size)
+            fade = np.sin(np.pi / 2 * i / frame_size) ** 2 if overlap else 0.0
+            response = (1 - fade) * responses[b, t] + fade * responses[b, min(t + 1, n_frames - 1)]
+            whole[b, n : n + ir_size] += audio[b, n] * response
     start = (ir_size - 1) // 2 - 1 if delay < 0 else delay
     wanted = n_samples if padding == "same" else n_samples + ir_size - 1
     index = start + np.arange(wanted)
@@ -68,6 +78,7 @@ def test_where_magenta_returns_nothing_we_return_the_right_samples(case):
     assert torch.autograd.gradcheck(lambda *x: fft_convolve(*x, **case.args), inputs, fast_mode=True)
 
 
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("delay", [-1, 0, 3, 500])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(
@@ -81,11 +92,11 @@ def test_where_magenta_returns_nothing_we_return_the_right_samples(case):
         ((2, 9), (2, 3, 50)),
     ],
 )
-def test_every_padding_and_delay_is_the_direct_sum(audio_shape, response_shape, padding, delay):
+def test_every_padding_and_delay_is_the_direct_sum(audio_shape, response_shape, padding, delay, overlap):
     rng = np.random.default_rng(0)
     audio, response = rng.standard_normal(audio_shape), rng.standard_normal(response_shape)
-    out = fft_convolve(torch.tensor(audio), torch.tensor(response), padding, delay)
-    np.testing.assert_allclose(out, convolve_directly(audio, response, padding, delay), atol=1e-12)
+    out = fft_convolve(torch.tensor(audio), torch.tensor(response), padding, delay, overlap=overlap)
+    np.testing.assert_allclose(out, convolve_directly(audio, response, padding, delay, overlap), atol=1e-12)
 
 
 @pytest.mark.parametrize("ir_size", [1, 7, 3000])
@@ -119,12 +130,14 @@ def test_memory_grows_with_the_audio_and_not_with_the_product_of_lengths():
     assert sum(saved) < 2 * audio.numel() * audio.element_size()
 
 
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize(("audio_shape", "response_shape"), [((2, 11), (2, 4)), ((2, 12), (1, 3, 5))])
-def test_first_and_second_derivatives_are_right(audio_shape, response_shape):
+def test_first_and_second_derivatives_are_right(audio_shape, response_shape, overlap):
     audio = torch.randn(audio_shape, dtype=torch.float64, requires_grad=True)
     response = torch.randn(response_shape, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(fft_convolve, (audio, response))
-    assert torch.autograd.gradgradcheck(fft_convolve, (audio, response))
+    convolve = partial(fft_convolve, overlap=overlap)
+    assert torch.autograd.gradcheck(convolve, (audio, response))
+    assert torch.autograd.gradgradcheck(convolve, (audio, response))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastddsp.autograd import filters
+from fastddsp.autograd.convolution import fft_convolve, sinc_filter
 from fastddsp.autograd.filters import filtered_noise, frequency_filter, frequency_impulse_response
 from tests.golden import load
 from tests.golden.compare import check
@@ -91,6 +92,56 @@ def test_errors_say_what_was_expected():
         filtered_noise(magnitudes, 50, seed=1, offset=-1)
 
 
+# ------------------------------------------------------------------------------------------------- filters that glide
+
+
+def test_with_overlap_a_filter_glides_to_the_next_and_the_last_is_held():
+    gains = torch.tensor([1.0, 3.0, 2.0])[None, :, None].expand(1, 3, 2)
+    gliding = frequency_filter(torch.ones(1, 12), gains, overlap=True)
+    fade = torch.sin(torch.pi / 8 * torch.arange(4)).square()
+    expected = torch.cat([torch.zeros(2), 1 + 2 * fade, 3 - fade, torch.full((2,), 2.0)])  # two samples late
+    torch.testing.assert_close(gliding[0], expected)
+
+
+def test_gliding_in_the_kernel_is_gliding_by_fft():
+    audio, magnitudes = torch.randn(2, 95).double(), torch.rand(2, 10, 17).double()
+    by_fft = fft_convolve(audio, frequency_impulse_response(magnitudes), overlap=True)
+    torch.testing.assert_close(frequency_filter(audio, magnitudes, overlap=True), by_fft)
+
+
+@pytest.mark.parametrize("filter_audio", ["frequency_filter", "sinc_filter"])
+def test_a_sweep_that_glides_does_not_click(filter_audio):
+    rate, frame_rate = 16000, 50
+    tone = torch.sin(2 * torch.pi * 440 * torch.arange(rate).double() / rate)[None]
+    cutoff_hz = 440 * 4 ** torch.sin(2 * torch.pi * torch.arange(frame_rate).double() / frame_rate)[None, :, None]
+    low_pass = (1 + (torch.linspace(0, rate / 2, 65) / cutoff_hz) ** 8) ** -0.5
+
+    def clicks_db(overlap: bool) -> float:
+        """Energy above 1 kHz of all energy: neither the tone nor so slow a sweep has any there."""
+        if filter_audio == "frequency_filter":
+            audio = frequency_filter(tone, low_pass, overlap=overlap)
+        else:
+            audio = sinc_filter(tone, cutoff_hz, 256, rate, overlap=overlap)
+        energy = torch.fft.rfft(audio * torch.signal.windows.blackman(rate).double()).abs().square()
+        return float(10 * torch.log10(energy[:, 1000:].sum() / energy.sum()))
+
+    assert clicks_db(False) > -60
+    assert clicks_db(True) < -95
+
+
+def test_a_stream_that_glides_needs_one_frame_of_look_ahead():
+    hop, taps = 20, 16  # the first frame of a block is silent, for what the delay cuts off; so is the one ahead
+    audio, magnitudes = torch.randn(1, 6 * hop).double(), torch.rand(1, 6, 9).double()
+    whole = frequency_filter(audio, magnitudes, overlap=True)
+    stream = torch.zeros(1, 9 * hop + taps).double()
+    for t in range(0, 6, 2):
+        block = torch.nn.functional.pad(audio[:, t * hop : (t + 2) * hop], (hop, hop))
+        seen = magnitudes[:, [max(t - 1, 0), t, t + 1, min(t + 2, 5)]]
+        out = frequency_filter(block, seen, padding="valid", overlap=True)
+        stream[:, t * hop : t * hop + out.shape[1]] += out
+    torch.testing.assert_close(stream[:, hop : 7 * hop], whole)
+
+
 # -------------------------------------------------------------------------------------------------------------- seeds
 
 
@@ -129,13 +180,14 @@ def test_both_precisions_hear_the_same_noise():
     assert torch.equal(noise(1).double(), double)
 
 
-def test_gradients_are_those_of_the_same_noise_given():
+@pytest.mark.parametrize("overlap", [False, True])
+def test_gradients_are_those_of_the_same_noise_given(overlap):
     magnitudes = torch.rand(2, 1, 2, requires_grad=True)
     given_noise = torch.nn.functional.pad(noise(7, n_samples=203), (0, 2))[:, :201]
     v = torch.randn(2, 201)
     v[:, -2:] = 0  # samples that `noise` did not show
     for window_size in (0, 257):
-        seeded = filtered_noise(magnitudes, 201, window_size, seed=7)
-        given = filtered_noise(magnitudes, 201, window_size, noise=given_noise)
+        seeded = filtered_noise(magnitudes, 201, window_size, seed=7, overlap=overlap)
+        given = filtered_noise(magnitudes, 201, window_size, noise=given_noise, overlap=overlap)
         for d in zip(*(torch.autograd.grad(y, magnitudes, v) for y in (seeded, given)), strict=True):
             np.testing.assert_array_equal(*d)

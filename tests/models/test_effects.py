@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fastddsp.autograd.filters import frequency_filter
 from fastddsp.models import effects
 from tests.golden import load
 from tests.models.golden_modules import cases_of, check_module, noise_of
@@ -35,6 +36,12 @@ def test_the_first_sample_of_a_response_is_the_dry_path_and_does_not_count():
     response = torch.tensor([5.0, 1.0, 0.5])
     wet = effects.Reverb()(impulse, response)
     torch.testing.assert_close(wet, torch.tensor([[1.0, 1.0, 0.5, 0, 0, 0, 0, 0]]), atol=1e-6, rtol=0)
+
+
+def test_a_filter_glides_from_frame_to_frame_if_told_to():
+    audio, magnitudes = torch.randn(2, 50), torch.rand(2, 5, 9)
+    gliding = effects.FIRFilter(scale_fn=None, overlap=True)(audio, magnitudes)
+    assert torch.equal(gliding, frequency_filter(audio, magnitudes, 257, overlap=True))
 
 
 def test_a_modulated_delay_goes_from_its_center_to_center_and_depth():

@@ -53,6 +53,11 @@ def test_a_config_survives_plain_values(tmp_path):
     assert load_preset(path) == config == ModelConfig(**config.to_dict())
 
 
+def test_the_noise_of_a_preset_may_glide():
+    assert build(load_preset("tiny", noise_overlap=True)).processor_group.filtered_noise.overlap
+    assert not build(load_preset("tiny")).processor_group.filtered_noise.overlap
+
+
 def test_without_reverb_the_sum_is_the_output():
     model = build(load_preset("tiny", reverb_length=0))
     assert model.processor_group.module_names == ["harmonic", "filtered_noise", "add"]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fastddsp.autograd.filters import filtered_noise
 from fastddsp.models import synths
 from tests.golden import compare, load
 from tests.models.golden_modules import cases_of, check_module, noise_of
@@ -73,6 +74,12 @@ def test_noise_of_a_given_seed_is_the_same_whatever_torchs_seed():
     torch.rand(3)
     assert torch.equal(noise(magnitudes, n_samples=50, seed=7), first) and first.shape == (2, 50)
     assert not torch.equal(torch.get_rng_state(), state)
+
+
+def test_noise_glides_from_frame_to_frame_if_told_to():
+    magnitudes = torch.rand(2, 5, 9)
+    noise = synths.FilteredNoise(50, scale_fn=None, overlap=True)
+    assert torch.equal(noise(magnitudes, seed=7), filtered_noise(magnitudes, 50, seed=7, overlap=True))
 
 
 def test_scaled_wavetables_have_no_constant_which_those_of_magenta_have():
