@@ -14,17 +14,17 @@ __all__ = ["variable_length_delay"]
 _SETTINGS = "int max_length, bool wrap, int order"
 
 
-def _delay(phase, settings):
+def _delay(phase, max_length, wrap, order):
     """The kernels' view of a delay on a CPU tensor."""
     from fastddsp.kernels.cpu.delay import Delay
 
-    return Delay(phase.contiguous().numpy(), *settings, torch.get_num_threads())
+    return Delay(phase.contiguous().numpy(), max_length, wrap, order, torch.get_num_threads())
 
 
 def _delay_cpu(phase, audio, *settings):
     out = torch.zeros_like(audio, memory_format=torch.contiguous_format)
     if audio.numel() and settings[-1] < 2:
-        _delay(phase, settings).render(audio.contiguous().numpy(), out.numpy())
+        _delay(phase, *settings).render(audio.contiguous().numpy(), out.numpy())
     return out
 
 
@@ -33,7 +33,7 @@ def _delay_backward_cpu(g, phase, audio, *settings_and_needs):
     results = [g.new_zeros(g.shape if need else 0) for need in (need_phase, need_audio)]
     if g.numel() and settings[-1] < 2:
         wanted = (d.numpy() if d.numel() else None for d in results)
-        _delay(phase, settings).gradients(g.contiguous().numpy(), audio.contiguous().numpy(), *wanted)
+        _delay(phase, *settings).gradients(g.contiguous().numpy(), audio.contiguous().numpy(), *wanted)
     return tuple(results)
 
 

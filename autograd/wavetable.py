@@ -34,7 +34,7 @@ def _lookup(phase, wavetables, order):
     """The kernels' view of a lookup on CPU tensors."""
     from fastddsp.kernels.cpu.wavetable import Lookup
 
-    return Lookup(*_arrays(phase, wavetables), order, torch.get_num_threads())
+    return Lookup(phase.contiguous().numpy(), wavetables.contiguous().numpy(), order, torch.get_num_threads())
 
 
 def _lookup_cpu(phase, wavetables, order):
@@ -54,11 +54,12 @@ def _lookup_backward_cpu(g, phase, wavetables, order, *needs):
     return tuple(results)
 
 
-def _oscillator(f0_hz, wavetables, initial_phase, *settings):
+def _oscillator(f0_hz, wavetables, initial_phase, n_samples, sample_rate, order):
     """The kernels' view of a synthesizer on CPU tensors."""
     from fastddsp.kernels.cpu.wavetable import Oscillator
 
-    return Oscillator(*_arrays(f0_hz, wavetables, initial_phase), *settings, torch.get_num_threads())
+    f0, tables, phase = _arrays(f0_hz, wavetables, initial_phase)
+    return Oscillator(f0, tables, phase, n_samples, sample_rate, order, torch.get_num_threads())
 
 
 def _oscillator_cpu(f0_hz, amplitudes, wavetables, initial_phase, *settings):

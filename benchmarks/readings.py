@@ -59,19 +59,22 @@ class Wavetable:
     def rivals(self) -> dict[str, Callable[[], tuple]]:
         """See Case."""
         inputs, cotangent = self.inputs()
-        sizes = {"n_samples": cotangent.shape[1], "sample_rate": self.sample_rate}
+        ours, magentas = self.ways(cotangent.shape[1])
         return {
-            "fastddsp": partial(_both_ways, partial(wavetable_synthesis, **sizes), inputs, cotangent),
-            "torch, magenta's way": partial(_both_ways, partial(rivals.magenta_wavetable, **sizes), inputs, cotangent),
+            "fastddsp": partial(_both_ways, ours, inputs, cotangent),
+            "torch, magenta's way": partial(_both_ways, magentas, inputs, cotangent),
         }
+
+    def ways(self, n_samples: int) -> tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]:
+        """Ours and magenta's, functions of the inputs."""
+        ours = partial(wavetable_synthesis, n_samples=n_samples, sample_rate=self.sample_rate)
+        return ours, partial(rivals.magenta_wavetable, n_samples=n_samples, sample_rate=self.sample_rate)
 
     def check(self) -> float:
         """Largest error against magenta's way in float64, on a few frames."""
         inputs, cotangent = replace(self, n_frames=4).inputs()
-        sizes = {"n_samples": cotangent.shape[1], "sample_rate": self.sample_rate}
-        return _error(
-            partial(wavetable_synthesis, **sizes), partial(rivals.magenta_wavetable, **sizes), inputs, cotangent
-        )
+        ours, magentas = self.ways(cotangent.shape[1])
+        return _error(ours, magentas, inputs, cotangent)
 
     def multiply_adds(self) -> int:
         """See the class."""
@@ -116,8 +119,9 @@ class VariableDelay:
 
     def check(self) -> float:
         """Largest error against magenta's way in float64, on a short piece."""
-        ways = (partial(way, max_length=self.max_length) for way in (variable_length_delay, rivals.magenta_delay))
-        return _error(*ways, *replace(self, n_samples=1000).inputs())
+        inputs, cotangent = replace(self, n_samples=1000).inputs()
+        ours = partial(variable_length_delay, max_length=self.max_length)
+        return _error(ours, partial(rivals.magenta_delay, max_length=self.max_length), inputs, cotangent)
 
     def multiply_adds(self) -> int:
         """See the class."""

@@ -130,11 +130,11 @@ def chunks_of(n_samples: int, n_frames: int, longest: int) -> np.ndarray:
         intervals = np.append(np.arange(0, n_frames, group), n_frames)
         samples = -(-intervals * n_samples // n_frames)
         return np.stack([samples[:-1], samples[1:], intervals[:-1], intervals[1:]], 1)
-    samples = [-(-i * n_samples // n_frames) for i in range(n_frames + 1)]
+    starts = [-(-i * n_samples // n_frames) for i in range(n_frames + 1)]
     pieces = [
-        (n, min(n + longest, samples[i + 1]), i, i + 1)
+        (n, min(n + longest, starts[i + 1]), i, i + 1)
         for i in range(n_frames)
-        for n in range(samples[i], samples[i + 1], longest)
+        for n in range(starts[i], starts[i + 1], longest)
     ]
     return np.array(pieces, np.int64)
 
@@ -357,9 +357,10 @@ class Oscillator(Lookup):
         batch, n_frames = f0.shape
         phases = np.empty((batch, n_frames + 1), np.int64)
         start = from_radians(initial_phase).view(np.int64)
-        interval_phases(f0, start, n_samples, n_frames, 0, float(sample_rate), phases)
+        self.sample_rate = float(sample_rate)
+        interval_phases(f0, start, n_samples, n_frames, 0, self.sample_rate, phases)
         self.final_phase = to_radians(phases[:, -1].view(np.uint64))
-        clock = f0, phases, n_samples, float(sample_rate)
+        clock = f0, phases, n_samples, self.sample_rate
         reading = order, wavetables.shape[2], 1 / (2 * np.pi)
         self._prepare(None, clock, wavetables, (batch, n_samples), reading, n_threads)
 
@@ -377,10 +378,9 @@ class Oscillator(Lookup):
         products = None if d_amplitudes is None else np.empty_like(g)
         self._pull_back(g, amplitudes, windows, d_phase, products, d_wavetables)
         if d_f0 is not None:
-            n_frames, n_samples, sample_rate = d_f0.shape[1], *self.clock[2:]
             moments = np.empty((*d_f0.shape, 3))
             threads.run(lambda b: _interval_moments(d_phase, b, moments), len(g), self.n_threads)
-            phase_gradient(moments, final, n_samples, n_frames, 0, sample_rate, d_f0, d_initial)
+            phase_gradient(moments, final, g.shape[1], d_f0.shape[1], 0, self.sample_rate, d_f0, d_initial)
         if d_amplitudes is not None:
             threads.run(lambda b: _envelope_adjoint(products, windows, b, d_amplitudes), len(g), self.n_threads)
 
