@@ -6,6 +6,7 @@ Every kernel op is a `torch.autograd.Function` (with `setup_context`) around ops
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -48,7 +49,14 @@ def queue(tensor: torch.Tensor) -> Any:
     """Where kernels on a CUDA tensor run: its device and torch's current stream there, asked for at every call."""
     from fastddsp.kernels.cuda.launch import Queue
 
-    return Queue(tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream)
+    device = tensor.device
+    return Queue(device.index, torch.cuda.current_stream(device).cuda_stream, _makes_few_doubles(device.index))
+
+
+@lru_cache
+def _makes_few_doubles(device: int) -> bool:
+    """Whether a GPU is not one of those that are made for float64: V100's, A100's, H100's and B200's kind."""
+    return torch.cuda.get_device_capability(device) not in ((7, 0), (8, 0), (9, 0), (10, 0))
 
 
 def check_backend(backend: str, device: torch.device, *, cuda: bool = False) -> None:

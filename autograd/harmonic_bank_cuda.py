@@ -7,12 +7,15 @@ import torch
 from fastddsp.autograd import dispatch
 
 
-def _bank(f0_hz, initial_phase, n_samples, first_frame, n_intervals, *settings):
+def _bank(
+    f0_hz, initial_phase, n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns
+):  # fmt: skip
     from fastddsp.kernels.cuda.harmonic import Bank
     from fastddsp.kernels.phase import Timeline
 
-    timeline = Timeline(n_samples, n_intervals, first_frame)
-    return Bank(f0_hz.contiguous(), initial_phase.contiguous(), timeline, *settings, dispatch.queue(f0_hz))
+    timeline, queue = Timeline(n_samples, n_intervals, first_frame), dispatch.queue(f0_hz)
+    controls = f0_hz.contiguous(), initial_phase.contiguous()
+    return Bank(*controls, timeline, sample_rate, nyquist, method, quarter_turns, queue)
 
 
 def bank(f0_hz, amplitudes, initial_phase, *settings):

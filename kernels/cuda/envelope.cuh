@@ -1,5 +1,6 @@
 // Weights of the frames that a sample's amplitude blends: those of envelope_weights in kernels/phase.py.
 #pragma once
+#include "phase.cuh"
 #include "sine.cuh"
 
 #define NEAREST 0
@@ -20,16 +21,18 @@ __device__ __forceinline__ real keys_outer(real d)
     return fused(fused(fused((real)-0.75, d, (real)3.75), d, (real)-6), d, (real)3);
 }
 
-// Weights of taps `tap` and `tap + 1` at the fraction rest / n_samples of the way to the next frame.
-__device__ __forceinline__ void tap_weights(int method, int tap, long long rest, long long n_samples, real& w0, real& w1)
+// Weights of taps `tap` and `tap + 1` at sample m of interval i.
+__device__ __forceinline__ void tap_weights(int method, int tap, const Interval& v, long long i, int m,
+                                            const Timeline& t, real& w0, real& w1)
 {
     if (method == CUBIC) {  // the fraction is rounded to 1/1024, exactly where the specification rounds it
-        const real x = (real)(rint((double)rest / (double)n_samples * 1024) / 1024);
+        const double rest = (double)((v.start + m) * t.n_intervals - i * t.n_samples);
+        const real x = (real)(rint(rest / (double)t.n_samples * 1024) / 1024);
         w0 = tap == 0 ? keys_outer(1 + x) : keys_inner(1 - x);
         w1 = tap == 0 ? keys_inner(x) : keys_outer(2 - x);
         return;
     }
-    const real x = (real)rest / (real)n_samples;
+    const real x = fused((real)m, t.step, v.fraction);
     w1 = 0;
     if (method == LINEAR) w1 = x;
     if (method == WINDOW) {  // sin^2 of a quarter turn

@@ -22,7 +22,6 @@
 // interval's samples, so that its sums stay in registers; a block owns frames and visits every interval that touches
 // them, in order. So results depend neither on the grid nor on the order in which blocks run.
 #include "envelope.cuh"
-#include "phase.cuh"
 
 #define HALF 6
 #define BLOCK (2 * HALF + 1)
@@ -33,7 +32,7 @@
 #define STAGED 4                 // blocks of harmonics staged at a time
 
 struct Settings {
-    int n_harmonics, method;
+    int batch, n_harmonics, method;
     turns shift;  // psi
 };
 
@@ -143,33 +142,34 @@ __device__ __forceinline__ void add_blocks(Oscillators& o, const Pair* staged, i
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
 harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_phase,
               const real* __restrict__ all_amplitudes, const word* __restrict__ segments, real* __restrict__ audio,
-              double* __restrict__ final_phase, long long n_samples, long long n_intervals, long long first_frame,
-              long long n_frames, long long segment, double sample_rate, double slope_scale, double nyquist,
-              int n_harmonics, int method, int quarter_turns, int team, int rounds)
+              double* __restrict__ final_phase, long long n_samples, long long n_intervals, long long hop,
+              long long first_frame, long long n_frames, long long segment, double sample_rate, double slope_scale,
+              double nyquist, int batch, int n_harmonics, int method, int quarter_turns, int team, int rounds)
 {
     __shared__ Pair staged[MAX_INTERVALS * STAGED * MIDDLE];
     __shared__ Interval intervals[MAX_INTERVALS];
     __shared__ word scratch[THREADS / 32];
-    const Timeline t = {n_samples, n_intervals, first_frame, n_frames, sample_rate, nyquist, slope_scale, segment};
-    const Settings settings = {n_harmonics, method, quarter(quarter_turns)};
+    const Timeline t = timeline(n_samples, n_intervals, hop, first_frame, n_frames, segment, sample_rate, slope_scale,
+                                nyquist);
+    const Settings settings = {batch, n_harmonics, method, quarter(quarter_turns)};
     const int teams = THREADS / team;
-    const long long n_groups = (n_intervals + teams - 1) / teams, n_segments = (n_intervals + segment - 1) / segment;
-    const long long b = blockIdx.x / (n_groups * rounds), group = blockIdx.x / rounds % n_groups;
-    const int round = blockIdx.x % rounds;
-    const long long first = group * teams;
+    const unsigned n_tiles = gridDim.x / batch, tile = blockIdx.x % n_tiles;
+    const long long b = blockIdx.x / n_tiles, first = (long long)(tile / rounds) * teams;
+    const int round = tile % rounds;
     const int count = (int)(n_intervals - first < teams ? n_intervals - first : teams);
 
     f0 += b * n_frames;
     const real* amplitudes = all_amplitudes + b * n_frames * n_harmonics;
-    if (segments) segments += b * n_segments;
+    if (segments) segments += b * n_segments(t);
     const word before = phase_before(f0, initial_phase[b], segments, first, t, scratch);
     look_at_all(f0, before, first, count, n_harmonics, t, intervals);
     if (threadIdx.x == 0 && round == 0 && first + count == n_intervals)
         final_phase[b] = to_radians(intervals[count - 1].phase + intervals[count - 1].advance);
 
-    int most_blocks = 0;
+    int most = 0;
 #pragma unroll 1
-    for (int k = 0; k < count; ++k) most_blocks = max(most_blocks, blocks_of(intervals[k].plain));
+    for (int k = 0; k < count; ++k) most = max(most, intervals[k].plain);
+    const int most_blocks = blocks_of(most);
     const int mine = threadIdx.x / team < count ? threadIdx.x / team : count - 1;  // idle teams repeat the last
     const Interval& v = intervals[mine];
     const long long i = first + mine;
@@ -203,8 +203,7 @@ harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_ph
         const real* row1 = amplitudes + frame_of(frame + mine + 1, n_frames) * n_harmonics;
 #pragma unroll
         for (int l = 0; l < SAMPLES; ++l) {
-            const long long n = v.start + m0 + l * team;
-            const int limit = v.plain < v.audible ? sample_limit(v, i, n, n_harmonics, t) : 0;
+            const int limit = v.plain < v.audible ? sample_limit(v, i, m0 + l * team, n_harmonics, t) : 0;
             for (int h = v.plain + 1; h <= min(limit, v.audible); ++h) {
                 real sine, cosine;
                 sin_cos_turns(harmonic_phase(o.phase[l], h, settings.shift), sine, cosine);
@@ -212,7 +211,7 @@ harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_ph
                 y1[l] = fused(row1[h - 1], sine, y1[l]);
             }
             real w0, w1;
-            tap_weights(method, tap, n * n_intervals - i * n_samples, n_samples, w0, w1);
+            tap_weights(method, tap, v, i, m0 + l * team, t, w0, w1);
             y[l] = fused(w0, y0[l], fused(w1, y1[l], y[l]));
         }
     }
@@ -225,12 +224,12 @@ harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_ph
 // Sums of the intervals' advances, segment by segment: [batch, segments]. Grid: batch x segments.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 segment_advances(const real* __restrict__ f0, word* __restrict__ segments, long long n_samples, long long n_intervals,
-                 long long first_frame, long long n_frames, long long segment, double sample_rate, double slope_scale)
+                 long long hop, long long first_frame, long long n_frames, long long segment, double sample_rate,
+                 double slope_scale)
 {
     __shared__ word scratch[THREADS / 32];
-    const Timeline t = {n_samples, n_intervals, first_frame, n_frames, sample_rate, 0, slope_scale, segment};
-    const long long n_segments = (n_intervals + segment - 1) / segment;
-    const long long b = blockIdx.x / n_segments, first = blockIdx.x % n_segments * segment;
+    const Timeline t = {n_samples, n_intervals, first_frame, n_frames, sample_rate, 0, slope_scale, segment, hop, 0};
+    const long long b = blockIdx.x / n_segments(t), first = blockIdx.x % n_segments(t) * segment;
     const long long last = first + segment < n_intervals ? first + segment : n_intervals;
     word sum = 0;
     for (long long i = first + threadIdx.x; i < last; i += THREADS)
@@ -293,16 +292,15 @@ __device__ inline void fill(const Tile& tile, const Task& task, const real* g, i
     __syncthreads();
 #pragma unroll 1
     for (int k = threadIdx.x; k < size; k += blockDim.x) {
-        const long long n = v.start + begin + k;
         const turns phase = sample_phase(v, begin + k);
         real w0, w1;
-        tap_weights(s.method, task.tap, n * t.n_intervals - task.i * t.n_samples, t.n_samples, w0, w1);
-        const real signal = g[n] + (real)((v.a + v.c) * 0.0);  // NaN where f0 is not finite
+        tap_weights(s.method, task.tap, v, task.i, begin + k, t, w0, w1);
+        const real signal = g[v.start + begin + k] + (real)((v.a + v.c) * 0.0);  // NaN where f0 is not finite
         tile.phase[k] = phase;
         sin_cos_turns(phase, tile.sine[k], tile.cosine[k]);
         tile.g0[k] = w0 * signal;
         tile.g1[k] = w1 * signal;
-        if (v.plain < v.audible) tile.limit[k] = sample_limit(v, task.i, n, s.n_harmonics, t);
+        if (v.plain < v.audible) tile.limit[k] = sample_limit(v, task.i, begin + k, s.n_harmonics, t);
     }
     __syncthreads();
 }
@@ -378,14 +376,19 @@ __device__ __forceinline__ void add_sample(Harmonics<AMPLITUDES, PHASE>& a, Mome
     if (PHASE) add(moments, fused(gc0, even0, -gs0 * odd0) + fused(gc1, even1, -gs1 * odd1), m);
 }
 
-// Sum over slices: of thread (slice, block) the sum `which`, of all slices' threads of that block.
-__device__ __forceinline__ real over_slices(const real* sums, int which, int block, int width, int slices)
+// Sums over slices: of thread (slice, block) the sums from `first` on, of all slices' threads of that block.
+template <int N>
+__device__ __forceinline__ void over_slices(const real* sums, int first, int block, int width, int slices,
+                                            real (&total)[N])
 {
-    const real* first = sums + which * blockDim.x + block;
-    real sum = 0;
+    const real* from = sums + first * (int)blockDim.x + block;
+#pragma unroll
+    for (int k = 0; k < N; ++k) total[k] = 0;
 #pragma unroll 1
-    for (int slice = 0; slice < slices; ++slice) sum += first[slice * width];
-    return sum;
+    for (int slice = 0; slice < slices; ++slice, from += width) {
+#pragma unroll
+        for (int k = 0; k < N; ++k) total[k] += from[k * blockDim.x];
+    }
 }
 
 // Where the gradient of frame j goes: a row of `out`, or null if the block does not own the frame.
@@ -421,24 +424,29 @@ __device__ inline void do_blocks(int first, int width, const Task& task, const r
     __syncthreads();  // the sums take the tile's place
 #pragma unroll
     for (int j = 0; j <= HALF; ++j) {
-        real* mine = memory + 4 * j * blockDim.x + threadIdx.x;
-        if (j) mine[-2 * (int)blockDim.x] = a.s0[j];
-        if (j) mine[-1 * (int)blockDim.x] = a.s1[j];
+        real* mine = memory + 4 * (j ? j - 1 : HALF) * blockDim.x + threadIdx.x;  // the middle's last: two sums, not four
         mine[0] = a.c0[j];
         mine[blockDim.x] = a.c1[j];
+        if (j) mine[2 * blockDim.x] = a.s0[j];
+        if (j) mine[3 * blockDim.x] = a.s1[j];
     }
     __syncthreads();
 #pragma unroll 1
     for (int k = threadIdx.x; k < width * MIDDLE; k += blockDim.x) {
-        const int j = k / width, mine = k % width, above = BLOCK * (first + mine) + MIDDLE + j;
-        const real c0 = over_slices(memory, 4 * j, mine, width, slices);
-        const real c1 = over_slices(memory, 4 * j + 1, mine, width, slices);
-        const real s0 = j ? over_slices(memory, 4 * j - 2, mine, width, slices) : 0;
-        const real s1 = j ? over_slices(memory, 4 * j - 1, mine, width, slices) : 0;
-        add_to(out0, above, task.v->plain, c0 + s0);
-        add_to(out1, above, task.v->plain, c1 + s1);
-        if (j) add_to(out0, above - 2 * j, task.v->plain, c0 - s0);
-        if (j) add_to(out1, above - 2 * j, task.v->plain, c1 - s1);
+        const int j = k / width, mine = k % width, middle_of = BLOCK * (first + mine) + MIDDLE;
+        if (j == HALF) {
+            real c[2];
+            over_slices(memory, 4 * HALF, mine, width, slices, c);
+            add_to(out0, middle_of, task.v->plain, c[0]);
+            add_to(out1, middle_of, task.v->plain, c[1]);
+            continue;
+        }
+        real sum[4];  // C and S of both frames
+        over_slices(memory, 4 * j, mine, width, slices, sum);
+        add_to(out0, middle_of + j + 1, task.v->plain, sum[0] + sum[2]);
+        add_to(out1, middle_of + j + 1, task.v->plain, sum[1] + sum[3]);
+        add_to(out0, middle_of - j - 1, task.v->plain, sum[0] - sum[2]);
+        add_to(out1, middle_of - j - 1, task.v->plain, sum[1] - sum[3]);
     }
 }
 
@@ -468,33 +476,46 @@ __device__ inline void do_crossing(int first, int width, const Task& task, const
             }
     }
     if (!AMPLITUDES) return;
-    __syncthreads();
-    memory[threadIdx.x] = sum0;
+    memory[threadIdx.x] = sum0;  // where the cosines are, which nobody reads here
     memory[blockDim.x + threadIdx.x] = sum1;
     __syncthreads();
     if ((int)threadIdx.x >= width) return;
-    add_to(out0, h, h, over_slices(memory, 0, threadIdx.x, width, slices));
-    add_to(out1, h, h, over_slices(memory, 1, threadIdx.x, width, slices));
+    real sum[2];
+    over_slices(memory, 0, threadIdx.x, width, slices, sum);
+    add_to(out0, h, h, sum[0]);
+    add_to(out1, h, h, sum[1]);
 }
 
-// The sum of v over the block, for thread 0. scratch: one for each warp.
-__device__ inline double block_total(double v, double* scratch)
+// The moments of the block's threads together, for thread 0: of a warp as reals, of warps as doubles.
+__device__ inline void block_total(Moments v, double (&total)[3], double* scratch)
 {
 #pragma unroll
-    for (int d = 16; d; d >>= 1) v += __shfl_xor_sync(0xffffffffu, v, d);
+    for (int d = 16; d; d >>= 1) {
+        v.s += __shfl_xor_sync(0xffffffffu, v.s, d);
+        v.x += __shfl_xor_sync(0xffffffffu, v.x, d);
+        v.q += __shfl_xor_sync(0xffffffffu, v.q, d);
+    }
+    double* mine = scratch + 3 * (threadIdx.x >> 5);
     __syncthreads();
-    if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = v;
+    if ((threadIdx.x & 31) == 0) {
+        mine[0] = v.s;
+        mine[1] = v.x;
+        mine[2] = v.q;
+    }
     __syncthreads();
-    double sum = 0;
+    total[0] = total[1] = total[2] = 0;
 #pragma unroll 1
-    for (int w = 0; w < (int)blockDim.x >> 5; ++w) sum += scratch[w];
-    return sum;
+    for (int w = 0; w < (int)blockDim.x >> 5; ++w) {
+        total[0] += scratch[3 * w];
+        total[1] += scratch[3 * w + 1];
+        total[2] += scratch[3 * w + 2];
+    }
 }
 
 struct Shared {
     Interval intervals[MAX_INTERVALS];
     word words[THREADS / 32];
-    double sums[THREADS / 32];
+    double sums[3 * THREADS / 32];
 };
 
 // d_amplitudes [batch, n_frames, n_harmonics] and moments [batch, n_intervals, 3] of g [batch, n_samples]. A block owns
@@ -504,8 +525,8 @@ __device__ inline void backward(const real* f0, const double* initial_phase, con
                                 const real* amplitudes, real* out, double* moments, const Timeline& t,
                                 const Settings& s, int own, Shared& shared, real* memory)
 {
-    const long long n_owners = (t.n_frames + own - 1) / own, n_segments = (t.n_intervals + t.segment - 1) / t.segment;
-    const long long b = blockIdx.x / n_owners, j0 = blockIdx.x % n_owners * own;
+    const unsigned n_owners = gridDim.x / s.batch;
+    const long long b = blockIdx.x / n_owners, j0 = (long long)(blockIdx.x % n_owners) * own;
     const long long j1 = j0 + own < t.n_frames ? j0 + own : t.n_frames;
     const long long from = t.first_frame + tap_offset(s.method);  // frame of interval 0's first tap
     long long first = j0 == 0 ? 0 : j0 - from - n_taps(s.method) + 1, last = j1 == t.n_frames ? t.n_intervals : j1 - from;
@@ -514,7 +535,7 @@ __device__ inline void backward(const real* f0, const double* initial_phase, con
 
     f0 += b * t.n_frames;
     g += b * t.n_samples;
-    if (segments) segments += b * n_segments;
+    if (segments) segments += b * n_segments(t);
     if (AMPLITUDES) {
         out += b * t.n_frames * s.n_harmonics;
         for (long long k = j0 * s.n_harmonics + threadIdx.x; k < j1 * s.n_harmonics; k += blockDim.x) out[k] = 0;
@@ -553,8 +574,8 @@ __device__ inline void backward(const real* f0, const double* initial_phase, con
         }
         if (PHASE && is_mine) {
             const double not_finite = (v.a + v.c) * 0.0;
-            const double total[3] = {block_total(sums.s, shared.sums), block_total(sums.x, shared.sums),
-                                     block_total(sums.q, shared.sums)};
+            double total[3];
+            block_total(sums, total, shared.sums);
             if (threadIdx.x == 0)
                 for (int k = 0; k < 3; ++k) moments[(b * t.n_intervals + i) * 3 + k] = total[k] + not_finite;
         }
@@ -566,14 +587,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 harmonic_gradients(const real* __restrict__ f0, const double* __restrict__ initial_phase,
                    const word* __restrict__ segments, const real* __restrict__ g, const real* __restrict__ amplitudes,
                    real* __restrict__ d_amplitudes, double* __restrict__ moments, long long n_samples,
-                   long long n_intervals, long long first_frame, long long n_frames, long long segment,
-                   double sample_rate, double slope_scale, double nyquist, int n_harmonics, int method,
+                   long long n_intervals, long long hop, long long first_frame, long long n_frames, long long segment,
+                   double sample_rate, double slope_scale, double nyquist, int batch, int n_harmonics, int method,
                    int quarter_turns, int own)
 {
     extern __shared__ real gradient_memory[];
     __shared__ Shared shared;
-    const Timeline t = {n_samples, n_intervals, first_frame, n_frames, sample_rate, nyquist, slope_scale, segment};
-    const Settings s = {n_harmonics, method, quarter(quarter_turns)};
+    const Timeline t = timeline(n_samples, n_intervals, hop, first_frame, n_frames, segment, sample_rate, slope_scale,
+                                nyquist);
+    const Settings s = {batch, n_harmonics, method, quarter(quarter_turns)};
     backward<true, true>(f0, initial_phase, segments, g, amplitudes, d_amplitudes, moments, t, s, own, shared,
                          gradient_memory);
 }
@@ -581,28 +603,30 @@ harmonic_gradients(const real* __restrict__ f0, const double* __restrict__ initi
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 harmonic_analysis(const real* __restrict__ f0, const double* __restrict__ initial_phase,
                   const word* __restrict__ segments, const real* __restrict__ g, real* __restrict__ out,
-                  long long n_samples, long long n_intervals, long long first_frame, long long n_frames,
-                  long long segment, double sample_rate, double slope_scale, double nyquist, int n_harmonics, int method,
-                  int quarter_turns, int own)
+                  long long n_samples, long long n_intervals, long long hop, long long first_frame, long long n_frames,
+                  long long segment, double sample_rate, double slope_scale, double nyquist, int batch, int n_harmonics,
+                  int method, int quarter_turns, int own)
 {
     extern __shared__ real analysis_memory[];
     __shared__ Shared shared;
-    const Timeline t = {n_samples, n_intervals, first_frame, n_frames, sample_rate, nyquist, slope_scale, segment};
-    const Settings s = {n_harmonics, method, quarter(quarter_turns)};
+    const Timeline t = timeline(n_samples, n_intervals, hop, first_frame, n_frames, segment, sample_rate, slope_scale,
+                                nyquist);
+    const Settings s = {batch, n_harmonics, method, quarter(quarter_turns)};
     backward<true, false>(f0, initial_phase, segments, g, nullptr, out, nullptr, t, s, own, shared, analysis_memory);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 harmonic_moments(const real* __restrict__ f0, const double* __restrict__ initial_phase,
                  const word* __restrict__ segments, const real* __restrict__ g, const real* __restrict__ amplitudes,
-                 double* __restrict__ moments, long long n_samples, long long n_intervals, long long first_frame,
-                 long long n_frames, long long segment, double sample_rate, double slope_scale, double nyquist,
-                 int n_harmonics, int method, int quarter_turns, int own)
+                 double* __restrict__ moments, long long n_samples, long long n_intervals, long long hop,
+                 long long first_frame, long long n_frames, long long segment, double sample_rate, double slope_scale,
+                 double nyquist, int batch, int n_harmonics, int method, int quarter_turns, int own)
 {
     extern __shared__ real moment_memory[];
     __shared__ Shared shared;
-    const Timeline t = {n_samples, n_intervals, first_frame, n_frames, sample_rate, nyquist, slope_scale, segment};
-    const Settings s = {n_harmonics, method, quarter(quarter_turns)};
+    const Timeline t = timeline(n_samples, n_intervals, hop, first_frame, n_frames, segment, sample_rate, slope_scale,
+                                nyquist);
+    const Settings s = {batch, n_harmonics, method, quarter(quarter_turns)};
     backward<false, true>(f0, initial_phase, segments, g, amplitudes, nullptr, moments, t, s, own, shared, moment_memory);
 }
 
@@ -610,7 +634,7 @@ harmonic_moments(const real* __restrict__ f0, const double* __restrict__ initial
 
 #define SCAN_THREADS 256
 
-// v plus those of all later threads. scratch: one for each warp. Begins and ends with a barrier.
+// v plus those of all later threads. scratch: one for each warp, not to be used again before a barrier.
 __device__ inline double sum_from_here(double v, double* scratch)
 {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -619,7 +643,6 @@ __device__ inline double sum_from_here(double v, double* scratch)
         const double later = __shfl_down_sync(0xffffffffu, v, d);
         if (lane + d < 32) v += later;
     }
-    __syncthreads();
     if (lane == 0) scratch[warp] = v;
     __syncthreads();
 #pragma unroll 1
@@ -633,11 +656,11 @@ __device__ inline double sum_from_here(double v, double* scratch)
 extern "C" __global__ void __launch_bounds__(SCAN_THREADS)
 phase_gradient(const double* __restrict__ moments, const double* __restrict__ final_cotangent,
                double* __restrict__ sides, real* __restrict__ d_f0, double* __restrict__ d_initial, long long n_samples,
-               long long n_intervals, long long first_frame, long long n_frames, double sample_rate)
+               long long n_intervals, long long hop, long long first_frame, long long n_frames, double sample_rate)
 {
     __shared__ double scratch[SCAN_THREADS / 32];
     __shared__ double carried;
-    const Timeline t = {n_samples, n_intervals, first_frame, n_frames, sample_rate, 0, 0, n_intervals};
+    const Timeline t = {n_samples, n_intervals, first_frame, n_frames, sample_rate, 0, 0, n_intervals, hop, 0};
     const long long b = blockIdx.x;
     moments += b * n_intervals * 3;
     sides += b * n_intervals * 2;

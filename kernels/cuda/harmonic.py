@@ -16,8 +16,9 @@ from fastddsp.kernels.phase import METHODS, Timeline
 
 FILE = "harmonic.cu"
 THREADS = 128  # of a block, forward
-SEGMENT = 1024
-"""Intervals whose advances each block adds up for itself, 8 a thread: less than what another launch would cost."""
+SEGMENT, SHORT_SEGMENT = 1024, 128
+"""Intervals whose advances, a few divisions of doubles, each block adds up for itself: 8 a thread cost less than another
+launch, or 1 where doubles are slow."""
 ENOUGH_BLOCKS = 2048
 """Backward: so many blocks fill the largest GPU. More are not made: blocks own more frames instead, and visit fewer of
 the intervals between frames twice."""
@@ -37,19 +38,28 @@ class Bank:
       method: envelope resampling, one of METHODS.
       quarter_turns: psi; 0 for sines, 1 for cosines.
       queue: device and stream.
-      segment: see SEGMENT.
+      segment: instead of SEGMENT or SHORT_SEGMENT.
     """
 
     def __init__(
         self, f0: Any, initial_phase: Any, timeline: Timeline, sample_rate: float, nyquist: float, method: str,
-        quarter_turns: int, queue: Queue, segment: int = SEGMENT,
+        quarter_turns: int, queue: Queue, segment: int = 0,
     ):  # fmt: skip
         self.f0, self.initial_phase, self.queue = f0, initial_phase, queue
         self.float64 = f0.element_size() == 8
         self.batch, self.n_frames = f0.shape
+        segment = segment or (SHORT_SEGMENT if queue.slow_doubles else SEGMENT)
         self.n_intervals, self.hop = timeline.n_intervals, timeline.longest_interval
         self.lies = tuple(
-            np.int64(n) for n in (timeline.n_samples, self.n_intervals, timeline.first_frame, self.n_frames, segment)
+            np.int64(n)
+            for n in (
+                timeline.n_samples,
+                self.n_intervals,
+                timeline.n_samples // self.n_intervals,
+                timeline.first_frame,
+                self.n_frames,
+                segment,
+            )
         )
         slope_scale = timeline.n_samples / self.n_intervals * sample_rate
         self.rates = np.float64(sample_rate), np.float64(slope_scale)
@@ -110,11 +120,11 @@ class Bank:
         sides = moments.new_empty((self.batch, self.n_intervals, 2))
         self._launch(
             "phase_gradient", self.batch, 256,
-            (moments, final_cotangent, sides, d_f0, d_initial, *self.lies[:4], self.rates[0]),
+            (moments, final_cotangent, sides, d_f0, d_initial, *self.lies[:5], self.rates[0]),
         )  # fmt: skip
 
     def _settings(self, n_harmonics: int) -> tuple:
-        return *self.lies, *self.rates, self.nyquist, np.int32(n_harmonics), *self.shape
+        return *self.lies, *self.rates, self.nyquist, np.int32(self.batch), np.int32(n_harmonics), *self.shape
 
     def _launch(self, kernel: str, n_blocks: int, n_threads: int, args: tuple, shared_bytes: int = 0) -> None:
         queue, float64 = self.queue, self.float64

@@ -24,6 +24,7 @@ class Queue(NamedTuple):
 
     device: int
     ptr: int
+    slow_doubles: bool = False  # whether the device makes few doubles: a 32nd or 64th of its floats
 
 
 def launch(

@@ -15,7 +15,17 @@ struct Timeline {
     double sample_rate, nyquist;
     double slope_scale;  // n_samples / n_intervals * sample_rate, rounded so
     long long segment;   // intervals of a segment
+    long long hop;       // n_samples / n_intervals, rounded down
+    real step;           // n_intervals / n_samples
 };
+
+__device__ __forceinline__ Timeline timeline(long long n_samples, long long n_intervals, long long hop,
+                                             long long first_frame, long long n_frames, long long segment,
+                                             double sample_rate, double slope_scale, double nyquist)
+{
+    const real step = (real)n_intervals / (real)n_samples;
+    return {n_samples, n_intervals, first_frame, n_frames, sample_rate, nyquist, slope_scale, segment, hop, step};
+}
 
 // What one interval is.
 struct Interval {
@@ -24,13 +34,15 @@ struct Interval {
     word base, slope;   // increments of the phase
     word advance;       // of the phase over the interval, on the grid
     long long start;    // its first sample
+    real fraction;      // of the way from frame to frame, at the first sample
     int count;          // samples
     int plain, audible;  // harmonics below Nyquist throughout, and somewhere
 };
 
 __device__ __forceinline__ long long interval_start(long long i, const Timeline& t)
 {
-    return (i * t.n_samples + t.n_intervals - 1) / t.n_intervals;
+    const long long rest = t.n_samples - t.hop * t.n_intervals;  // mostly none, which saves a division
+    return i * t.hop + (rest ? (i * rest + t.n_intervals - 1) / t.n_intervals : 0);
 }
 
 __device__ __forceinline__ long long frame_of(long long j, long long n_frames)
@@ -68,6 +80,11 @@ __device__ __forceinline__ int last_below(double f, double nyquist, int n_harmon
     return last < n_harmonics ? (last > 0 ? (int)last : 0) : n_harmonics;
 }
 
+__device__ __forceinline__ long long n_segments(const Timeline& t)
+{
+    return (t.n_intervals + t.segment - 1) / t.segment;
+}
+
 // f0: the batch item's frames. All of an interval but its phase.
 __device__ inline Interval look_at(const real* f0, long long i, int n_harmonics, const Timeline& t)
 {
@@ -77,7 +94,9 @@ __device__ inline Interval look_at(const real* f0, long long i, int n_harmonics,
     v.start = interval_start(i, t);
     v.count = (int)(interval_start(i + 1, t) - v.start);
     const double rise = __dsub_rn(v.c, v.a);
-    const double offset = __ddiv_rn((double)(v.start * t.n_intervals - i * t.n_samples), (double)t.n_samples);
+    const long long late = v.start * t.n_intervals - i * t.n_samples;
+    const double offset = late ? __ddiv_rn((double)late, (double)t.n_samples) : 0.0;
+    v.fraction = (real)offset;
     const double first = __dadd_rn(v.a, __dmul_rn(rise, offset));
     v.base = fixed_point(__ddiv_rn(first, t.sample_rate));
     v.slope = fixed_point(__ddiv_rn(rise, t.slope_scale));
@@ -95,15 +114,15 @@ __device__ __forceinline__ turns sample_phase(const Interval& v, long long m)
     return sizeof(turns) == 8 ? (turns)exact : (turns)((exact + 0x80000000u) >> 32);
 }
 
-// Harmonics below Nyquist at sample n, which lies in interval i.
-__device__ __forceinline__ int sample_limit(const Interval& v, long long i, long long n, int n_harmonics,
-                                            const Timeline& t)
+// Harmonics below Nyquist at sample m of interval i.
+__device__ __forceinline__ int sample_limit(const Interval& v, long long i, int m, int n_harmonics, const Timeline& t)
 {
-    const double fraction = (double)(n * t.n_intervals - i * t.n_samples) / (double)t.n_samples;
+    const double fraction = (double)((v.start + m) * t.n_intervals - i * t.n_samples) / (double)t.n_samples;
     return last_below(v.a + (v.c - v.a) * fraction, t.nyquist, n_harmonics);
 }
 
-// The sum of v over the block's threads, for all of them. scratch: a word for each warp. Ends with a barrier.
+// The sum of v over the block's threads, for all of them. scratch: a word for each warp, not to be used again before a
+// barrier.
 __device__ inline word block_sum(word v, word* scratch)
 {
 #pragma unroll
@@ -113,7 +132,6 @@ __device__ inline word block_sum(word v, word* scratch)
     word sum = 0;
 #pragma unroll 1
     for (int w = 0; w < (int)blockDim.x >> 5; ++w) sum += scratch[w];
-    __syncthreads();
     return sum;
 }
 
@@ -121,7 +139,7 @@ __device__ inline word block_sum(word v, word* scratch)
 __device__ inline word phase_before(const real* f0, double initial_phase, const word* segments, long long i,
                                     const Timeline& t, word* scratch)
 {
-    const long long segment = i / t.segment;
+    const long long segment = segments ? i / t.segment : 0;
     word sum = 0;
 #pragma unroll 1
     for (long long s = threadIdx.x; s < segment; s += blockDim.x) sum += segments[s];

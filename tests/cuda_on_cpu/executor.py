@@ -141,7 +141,7 @@ class Module(Library):
         defines = [option for option in options if option.startswith(("-D", "-U"))]
         aliases = "".join(f'asm(".globl {array}\\n.set {array}, cs_dynamic_smem");\n' for array in dynamic)
         files = {name: text, "shared.cpp": shared_memory(SHARED_MEMORY, aliases)}
-        super().__init__(compile_shared(files, CONTRACT + (CHECKED if check else ["-O2"]) + defines), kernels, check)
+        super().__init__(compile_shared(files, CONTRACT + (CHECKED if check else ["-O1"]) + defines), kernels, check)
 
 
 class _Settings(ctypes.Structure):

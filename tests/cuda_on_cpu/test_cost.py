@@ -18,9 +18,9 @@ FILES = ("harmonic.cu",)
 # 65536 / (32 * 200) ten of the backward's usual 32 threads.
 REGISTERS = {
     "harmonic_bank": (168, 168),
-    "harmonic_gradients": (200, 248),
-    "harmonic_analysis": (160, 200),
-    "harmonic_moments": (144, 192),
+    "harmonic_gradients": (200, 240),
+    "harmonic_analysis": (160, 184),
+    "harmonic_moments": (152, 176),
     "phase_gradient": (64, 64),
     "segment_advances": (72, 72),
 }

@@ -69,6 +69,18 @@ def test_kernels_equal_their_specification(executor, dtype, problem, quarter_tur
             np.testing.assert_allclose(d_f0[b], expected_f0, rtol=1e-6, atol=bound * scale)
 
 
+def test_a_thousand_harmonics_are_as_exact_as_a_hundred(executor):
+    rng = np.random.default_rng(0)
+    amplitudes = (rng.standard_normal((1, 2, 1000)) / 1000).astype(np.float32)
+    f0, initial, timeline = np.array([[7.5, 7.6]], np.float32), np.array([0.3]), Timeline(26, 2)
+    audio, final_phase = torch.empty(1, 26), torch.empty(1, dtype=torch.float64)
+    bank_of(f0, initial, timeline, 16000.0, 8000.0, "linear", 0).render(*tensors(amplitudes), audio, final_phase)
+    expected = reference.bank(f0[0].astype(float), amplitudes[0].astype(float), timeline, 16000.0, "linear", 0.3)
+    bound = tolerance(np.float32, amplitudes[0], 1000, 26)
+    # The bound is for errors that all add up; a thousand of random sign add up to a 30th of that.
+    np.testing.assert_allclose(audio[0], expected, rtol=0, atol=bound / 10)
+
+
 @pytest.mark.parametrize("case", COMPARED, ids=str)
 def test_values_and_gradients_are_those_of_magenta_and_of_float64(cuda_ops, case):
     # The tolerances are those of the CPU's kernels: tests/autograd/test_oscillators.py.
@@ -132,7 +144,7 @@ PROBLEMS = {
     "double": (np.float64, 5 * 29, 5, 31, 400.0),
     "double, long hop": (np.float64, 520, 1, 8, 900.0),
 }
-HELD = {"n_intervals": 40, "first_frame": -3}
+HELD = {"n_intervals": 80, "first_frame": -3}  # more than a block looks at together
 
 
 def run_all(problem, method, quarter_turns=0, **more):
@@ -229,6 +241,16 @@ def test_no_harmonics_are_silence_that_keeps_its_phase(executor):
     assert_same_bits([final], [expected])
 
 
+def test_a_harmonic_at_nyquist_itself_is_silent(executor):
+    amplitudes = np.eye(20, dtype=np.float32)[None, 7:8].repeat(4, 1)  # the eighth
+    g, initial = np.ones((1, 64), np.float32), np.zeros(1)
+    for f0, sounds in ((1000.0, False), (999.5, True)):
+        f0 = np.full((1, 4), f0, np.float32)
+        audio, _, d_amplitudes, *_ = run_all((f0, amplitudes, g, initial, Timeline(64, 4)), "linear")
+        assert audio.any() == sounds
+        assert d_amplitudes[:, :, 7].any() == sounds
+
+
 # ------------------------------------------------------------------------------------------------------------- checker
 
 SCHEDULES = [("forward", 1, 0), ("reverse", 1, 0), ("random", 1, 8), ("random", 2, 8)]
@@ -240,7 +262,7 @@ SCHEDULES = [("forward", 1, 0), ("reverse", 1, 0), ("random", 1, 8), ("random", 
 @pytest.mark.parametrize("name", [*PROBLEMS, "held"])
 @pytest.mark.needs_compiler
 def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
-    problem = problem_of(*PROBLEMS[name]) if name != "held" else problem_of(np.float32, 50, 4, 6, 900.0, **HELD)
+    problem = problem_of(*PROBLEMS[name]) if name != "held" else problem_of(np.float32, 100, 4, 6, 900.0, **HELD)
     results = []
     for order, seed, preempt in SCHEDULES:
         monkeypatch.setattr(launch, "launch", executor_of(build, check=True, order=order, seed=seed, preempt=preempt))

@@ -80,10 +80,10 @@ def test_a_kernel_gets_pointers_numbers_of_its_types_stream_and_device(cupy):
     assert (call.name, call.device, call.stream, call.shared_mem) == ("harmonic_bank", 3, 77, 0)
     pointers = [b.f0, b.initial_phase, amplitudes, None, audio, final]
     assert call.args[:6] == tuple(0 if p is None else p.data_ptr() for p in pointers)
-    assert call.args[6:11] == (256, 4, 0, 4, 1024)  # samples, intervals, first frame, frames, segment
-    assert call.args[11:14] == (16000.0, 64 * 16000.0, 8000.0)
-    assert call.args[14:] == (9, 3, 3, 16, 1)  # harmonics, cubic, three quarter turns, team, rounds
-    types = [np.int64] * 5 + [np.float64] * 3 + [np.int32] * 5
+    assert call.args[6:12] == (256, 4, 64, 0, 4, 1024)  # samples, intervals, hop, first frame, frames, segment
+    assert call.args[12:15] == (16000.0, 64 * 16000.0, 8000.0)
+    assert call.args[15:] == (2, 9, 3, 3, 16, 1)  # batch, harmonics, cubic, three quarter turns, team, rounds
+    types = [np.int64] * 6 + [np.float64] * 3 + [np.int32] * 6
     assert [type(x) for x in call.args[6:]] == types
     assert call.options == ("--std=c++17",)
 
@@ -125,6 +125,13 @@ def test_many_intervals_are_added_up_by_a_launch_before(cupy):
     assert (call.name, call.grid) == ("segment_advances", (2 * 3,))
     b.render(torch.ones(2, 2049, 1), torch.ones(2, 2049), b.initial_phase)
     assert cupy.calls[1].args[3] == call.args[1]
+
+
+def test_fewer_are_added_up_for_themselves_where_doubles_are_slow(cupy):
+    f0, initial = torch.ones(2, 129), torch.zeros(2, dtype=torch.float64)
+    Bank(f0, initial, Timeline(129, 129), 16000, 8000, "linear", 0, QUEUE._replace(slow_doubles=True))
+    (call,) = cupy.calls
+    assert (call.name, call.grid, call.args[7]) == ("segment_advances", (2 * 2,), 128)
 
 
 def test_blocks_own_more_frames_where_there_are_many(cupy):

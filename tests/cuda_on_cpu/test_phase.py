@@ -64,7 +64,8 @@ def test_phases_are_the_cpus_bit_for_bit(build, dtype, sweep):
     kernel = probe(build, float64)
     before, samples = np.zeros(n_intervals, np.uint64), np.zeros(n_samples, np.uint64)
     plain, audible = np.zeros((2, n_intervals), np.int32)
-    whole = np.int64(n_samples), np.int64(n_intervals), np.int64(first_frame), np.int64(len(f0)), np.int64(1024)
+    hop = n_samples // n_intervals
+    whole = [np.int64(n) for n in (n_samples, n_intervals, hop, first_frame, len(f0), 1024)]
     slope_scale = np.float64(n_samples / n_intervals * sample_rate)
     args = (
         f0,
