@@ -16,6 +16,7 @@ from torch import nn
 from fastddsp.models.nested import nested_lookup
 
 LAYER_NORM_EPS = 1e-3
+NORM_EPS = 1e-5
 LEAKY_RELU_SLOPE = 0.2
 
 
@@ -111,6 +112,82 @@ class FcStack(nn.Sequential):
         self.n_outputs = ch if layers else n_inputs
 
 
+class FcStackOut(nn.Module):
+    """An FcStack and a linear layer: [..., n_inputs] -> [..., n_out].
+
+    Args:
+        n_inputs: Channels in.
+        ch: Channels of every Fc layer.
+        layers: Fc layers.
+        n_out: Channels out.
+    """
+
+    def __init__(self, n_inputs: int, ch: int, layers: int, n_out: int):
+        super().__init__()
+        self.stack = FcStack(n_inputs, ch, layers)
+        self.dense_out = dense(self.stack.n_outputs, n_out)
+        self.n_outputs = n_out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Channels [..., n_out]."""
+        return self.dense_out(self.stack(x))
+
+
+class RnnSandwich(nn.Module):
+    """A recurrent layer between two FcStacks: [batch, frames, n_inputs] -> [batch, frames, fc_stack_ch].
+
+    Args:
+        n_inputs: Channels in.
+        fc_stack_ch: Channels of the Fc layers.
+        fc_stack_layers: Fc layers in each stack.
+        rnn_ch: Channels of the recurrent layer.
+        rnn_type: "gru" or "lstm".
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        fc_stack_ch: int = 256,
+        fc_stack_layers: int = 2,
+        rnn_ch: int = 512,
+        rnn_type: str = "gru",
+    ):
+        super().__init__()
+        self.stack_in = FcStack(n_inputs, fc_stack_ch, fc_stack_layers)
+        self.rnn = rnn(self.stack_in.n_outputs, rnn_ch, rnn_type)
+        self.stack_out = FcStack(rnn_ch, fc_stack_ch, fc_stack_layers)
+        self.n_outputs = self.stack_out.n_outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Channels [batch, frames, fc_stack_ch]."""
+        hidden, _ = self.rnn(self.stack_in(x))
+        return self.stack_out(hidden)
+
+
+def group_norm(channels: int, norm_type: str = "layer", affine: bool = True) -> nn.GroupNorm:
+    """Normalization over all of an example's frames, for channels first.
+
+    Args:
+        channels: Size of the second axis of the input [batch, channels, ...].
+        norm_type: "layer" (all channels together), "instance" (each by itself) or "group" (32 groups).
+        affine: Learn a scale and a shift per channel.
+
+    Returns:
+        torch's layer.
+
+    Raises:
+        ValueError: norm_type is none of these.
+    """
+    return nn.GroupNorm(_n_groups(channels, norm_type), channels, eps=NORM_EPS, affine=affine)
+
+
+def _n_groups(channels: int, norm_type: str) -> int:
+    groups = {"layer": 1, "instance": channels, "group": 32}
+    if norm_type not in groups:
+        raise ValueError(f"norm_type must be one of {list(groups)}, got {norm_type!r}")
+    return groups[norm_type]
+
+
 class Normalize(nn.GroupNorm):
     """Normalization over time, with a learnt scale and shift per channel, for channels last.
 
@@ -120,10 +197,7 @@ class Normalize(nn.GroupNorm):
     """
 
     def __init__(self, channels: int, norm_type: str = "layer"):
-        groups = {"layer": 1, "instance": channels, "group": 32}
-        if norm_type not in groups:
-            raise ValueError(f"norm_type must be one of {list(groups)}, got {norm_type!r}")
-        super().__init__(groups[norm_type], channels, eps=1e-5)
+        super().__init__(_n_groups(channels, norm_type), channels, eps=NORM_EPS)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalized input, shaped as it came."""

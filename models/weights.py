@@ -9,6 +9,10 @@ Keras and torch lay the same weights out differently (u units):
     GRU bias [2, 3u]                                GRU.bias_ih_l0, bias_hh_l0 [3u]
     LSTM kernel, recurrent_kernel [in, 4u]          LSTM.weight_ih_l0, weight_hh_l0 [4u, in], the same gates
     LSTM bias [4u]                                  LSTM.bias_ih_l0 [4u] and bias_hh_l0, their sum counts
+    Conv2D kernel [h, w, in, out]                   Conv2d.weight [out, in, h, w]
+    Conv2D kernel [k, 1, in, out]                   Conv1d.weight [out, in, k]
+    Conv2DTranspose kernel [k, 1, out, in]          ConvTranspose1d.weight [in, out, k]
+    Embedding embeddings [ids, dims]                Embedding.weight
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +27,7 @@ __all__ = ["load_magenta_arrays", "load_weights", "save_weights", "to_magenta_ar
 
 FORMAT = "fastddsp weights"
 FORMAT_VERSION = "1"
+Layout = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -137,10 +142,22 @@ def _keras_weights(model: nn.Module) -> Iterator[tuple[str, str, KerasWeight]]:
 def _layouts(module: nn.Module) -> list[KerasWeight]:
     """The Keras weights of one layer, without those of the layers inside it."""
     if isinstance(module, nn.Linear):
-        return [KerasWeight("kernel", ("weight",), _transpose, lambda a: (a.T,)), KerasWeight("bias", ("bias",))]
+        return [_kernel(_transpose, _transpose), KerasWeight("bias", ("bias",))]
+    if isinstance(module, nn.Conv2d):
+        return [
+            _kernel(lambda w: w.permute(2, 3, 1, 0), lambda a: a.permute(3, 2, 0, 1)),
+            KerasWeight("bias", ("bias",)),
+        ]
+    if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):  # transposed: both layouts have in and out the other way
+        return [
+            _kernel(lambda w: w.permute(2, 1, 0)[:, None], lambda a: a[:, 0].permute(2, 1, 0)),
+            KerasWeight("bias", ("bias",)),
+        ]
+    if isinstance(module, nn.Embedding):
+        return [KerasWeight("embeddings", ("weight",))]
     if isinstance(module, nn.LayerNorm):
         return [KerasWeight("gamma", ("weight",)), KerasWeight("beta", ("bias",))]
-    if isinstance(module, nn.GroupNorm):
+    if isinstance(module, nn.GroupNorm) and module.affine:
         return [
             KerasWeight(name, (ours,), lambda x: x[None, None, None], lambda a: (a[0, 0, 0],))
             for name, ours in (("scale", "weight"), ("shift", "bias"))
@@ -163,6 +180,10 @@ def _layouts(module: nn.Module) -> list[KerasWeight]:
             KerasWeight("bias", biases, torch.add, lambda a: (a, torch.zeros_like(a))),
         ]
     return [KerasWeight(name, (name,)) for name, _ in module.named_parameters(recurse=False)]
+
+
+def _kernel(to_keras: Layout, from_keras: Layout) -> KerasWeight:
+    return KerasWeight("kernel", ("weight",), to_keras, lambda array: (from_keras(array),))
 
 
 def _transpose(x: torch.Tensor) -> torch.Tensor:
