@@ -27,8 +27,8 @@ def _calls(dtype) -> dict:
     from fastddsp.autograd import filters, harmonic_bank, partials
     from fastddsp.autograd.delay import variable_length_delay
     from fastddsp.autograd.oscillator_bank import oscillator_bank
-    from fastddsp.autograd.wavetable import linear_lookup, wavetable_synthesis
     from fastddsp.autograd.spectral_loss import spectral_loss
+    from fastddsp.autograd.wavetable import linear_lookup, wavetable_synthesis
 
     def ones(*shape):
         return torch.ones(*shape, dtype=dtype, requires_grad=True)
