@@ -272,15 +272,15 @@ class FilteredNoise(Processor):
 class Wavetable(Processor):
     """Oscillator that reads its wave from tables.
 
-    Magenta/ddsp puts wavetables through `scale_fn` and leaves them so: all positive, a constant that follows the
-    amplitude under every tone. Here each scaled table's mean is taken off, unless `remove_dc` is False.
+    Wavetables that have gone through `scale_fn`, as in magenta/ddsp, are all positive: under every tone lies a constant
+    that follows the amplitude. `remove_dc` takes each scaled table's mean off.
 
     Args:
         n_samples: Length of the audio, unless given per call.
         sample_rate: Hz, unless given per call.
         scale_fn: Makes amplitudes positive and bounds wavetables; None takes both as they are.
         name: Name of the processor.
-        remove_dc: Take the mean off scaled wavetables; False: as magenta/ddsp.
+        remove_dc: Take the mean off scaled wavetables.
 
     Source: magenta/ddsp `synths.Wavetable`; Shan et al., Differentiable Wavetable Synthesis, ICASSP 2022.
     """
@@ -292,7 +292,7 @@ class Wavetable(Processor):
         scale_fn: ScaleFn | None = exp_sigmoid,
         name: str = "wavetable",
         *,
-        remove_dc: bool = True,
+        remove_dc: bool = False,
     ):
         super().__init__(name)
         self.n_samples = n_samples
