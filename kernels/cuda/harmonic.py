@@ -17,8 +17,8 @@ from fastddsp.kernels.phase import METHODS, Timeline
 FILE = "harmonic.cu"
 THREADS = 128  # of a block, forward
 SEGMENT, SHORT_SEGMENT = 1024, 128
-"""Intervals whose advances, two divisions of doubles each, a block adds up for itself: 8 a thread cost less than another
-launch, 1 where doubles are slow."""
+"""Intervals whose advances, two divisions of doubles each, a block adds up for itself: 8 a thread cost less than
+another launch; 1 where doubles are slow."""
 ENOUGH_BLOCKS = 2048
 """Backward: so many blocks fill the largest GPU. More are not made: blocks own more frames instead, and visit fewer of
 the intervals between frames twice."""
