@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from fastddsp.autograd import banks, checks, dispatch
+from fastddsp.autograd import banks, checks, dispatch, partials_cuda
 from fastddsp.autograd.banks import METHODS, SETTINGS
 
 __all__ = ["sinusoidal_bank"]
@@ -93,6 +93,8 @@ _bank_backward_op = dispatch.register(
     cpu=_bank_backward_cpu,
     fake=_bank_backward_fake,
 )
+dispatch.implement_cuda("partials_bank", partials_cuda.bank)
+dispatch.implement_cuda("partials_bank_backward", partials_cuda.bank_backward)
 
 
 # The functions. `forward` names all its arguments: torch.compile counts them to tell whether one is the context.
@@ -313,7 +315,7 @@ def sinusoidal_bank(
     checks.one_of("amp_resample_method", amp_resample_method, METHODS)
     checks.positive(sample_rate=sample_rate)
     checks.not_negative(n_samples=n_samples)
-    dispatch.check_backend(backend, frequencies_hz.device)
+    dispatch.check_backend(backend, frequencies_hz.device, cuda=True)
     n_intervals = n_frames if n_intervals is None else n_intervals
     if n_samples > 0:
         checks.positive(n_intervals=n_intervals, frames=n_frames)

@@ -208,7 +208,7 @@ __device__ __forceinline__ void add_partial(const Partial& p, const Places& at, 
 // Hz, initial_phase [batch, n_partials] in radians, amplitudes like frequencies; phases: of partial_phases, or null
 // where intervals are few. A team of `team` threads renders an interval, or team * SAMPLES of its samples. Grid: batch x
 // groups of THREADS / team intervals x rounds.
-extern "C" __global__ void __launch_bounds__(THREADS, 5)
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
 partials_bank(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
               const real* __restrict__ amplitudes, const word* __restrict__ phases, real* __restrict__ audio,
               double* __restrict__ final_phase, long long n_samples, long long n_intervals, long long first_frame,
@@ -415,7 +415,7 @@ __device__ inline void gradient(const real* frequencies, const double* initial_p
 }
 
 // The three kernels differ in what they are asked for. Grid: batch x intervals x groups of `width` partials.
-extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2)
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
 partials_gradients(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
                    const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
                    real* __restrict__ products, long long n_samples, long long n_intervals, long long first_frame,
@@ -429,7 +429,7 @@ partials_gradients(const real* __restrict__ frequencies, const double* __restric
                          tile, room);
 }
 
-extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2)
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
 partials_analysis(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
                   const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
                   real* __restrict__ products, long long n_samples, long long n_intervals, long long first_frame,
@@ -443,7 +443,7 @@ partials_analysis(const real* __restrict__ frequencies, const double* __restrict
                           tile, room);
 }
 
-extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2)
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
 partials_moments(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
                  const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
                  real* __restrict__ products, long long n_samples, long long n_intervals, long long first_frame,
