@@ -16,7 +16,7 @@ Filtered noise is F with an x that is a function of a seed and made inside the k
 import torch
 from torch import Tensor
 
-from fastddsp.autograd import checks, dispatch
+from fastddsp.autograd import checks, dispatch, filters_cuda
 
 __all__ = [
     "apply_window_to_impulse_response",
@@ -131,6 +131,10 @@ _noise_backward_op = dispatch.register(
     cpu=_noise_backward_cpu,
     fake=lambda g, seeds, n_frames, n_bands, *settings: g.new_empty(g.shape[0], n_frames, n_bands),
 )
+dispatch.implement_cuda("frequency_filter", filters_cuda.frequency_filter)
+dispatch.implement_cuda("frequency_filter_backward", filters_cuda.frequency_filter_backward)
+dispatch.implement_cuda("filtered_noise", filters_cuda.filtered_noise)
+dispatch.implement_cuda("filtered_noise_backward", filters_cuda.filtered_noise_backward)
 
 
 # ----------------------------------------------------------------------------------------------------- the functions
@@ -361,7 +365,8 @@ def frequency_filter(
     checks.same_kind(audio=audio, magnitudes=magnitudes)
     checks.one_of("padding", padding, ("same", "valid"))
     _check_filter(magnitudes, audio.shape[1], window_size, backend)
-    magnitudes = magnitudes.expand(audio.shape[0], -1, -1)
+    if magnitudes.shape[0] != audio.shape[0]:  # one that changes nothing costs 6 us
+        magnitudes = magnitudes.expand(audio.shape[0], -1, -1)
     return FrequencyFilter.apply(audio, magnitudes, window_size, padding == "valid", overlap)
 
 
@@ -370,7 +375,7 @@ def _check_filter(magnitudes: Tensor, n_samples: int, window_size: int, backend:
     checks.not_negative(window_size=window_size)
     if n_samples > 0:
         checks.positive(frames=magnitudes.shape[1])
-    dispatch.check_backend(backend, magnitudes.device)
+    dispatch.check_backend(backend, magnitudes.device, cuda=True)
 
 
 def filtered_noise(
@@ -394,7 +399,8 @@ def filtered_noise(
       magnitudes: linear gain at frequencies evenly spaced from 0 to Nyquist, [batch, frames, bands], at least 2 bands.
       n_samples: length of the audio; frames need not divide it.
       window_size: samples of the Hann window on the impulse responses; see `frequency_filter`.
-      seed: 0 to 2^63 - 1. If None it is drawn from torch's default generator, so `torch.manual_seed` decides.
+      seed: 0 to 2^63 - 1. If None it is drawn from torch's default generator of the device, so `torch.manual_seed`
+        decides.
       noise: filter this instead, [batch, n_samples].
       offset: index of the first sample in the seed's stream of noise.
       overlap: glide from filter to filter instead of jumping; see `frequency_filter`.
@@ -418,10 +424,9 @@ def filtered_noise(
         return frequency_filter(noise, magnitudes, window_size, overlap=overlap, backend=backend)
     _check_filter(magnitudes, n_samples, window_size, backend)
     if seed is None:
-        seeds = torch.randint(MAX_SEED, (1,), dtype=torch.int64)
+        seeds = torch.randint(MAX_SEED, (1,), dtype=torch.int64, device=magnitudes.device)
     elif 0 <= seed <= MAX_SEED:
-        seeds = torch.full((1,), seed, dtype=torch.int64)
+        seeds = torch.full((1,), seed, dtype=torch.int64, device=magnitudes.device)  # a copy would wait for a GPU
     else:
         raise ValueError(f"seed must be from 0 to 2^63 - 1, got {seed}")
-    seeds = seeds.to(magnitudes.device).expand(batch)
-    return FilteredNoise.apply(magnitudes, seeds, n_samples, offset, window_size, overlap)
+    return FilteredNoise.apply(magnitudes, seeds.expand(batch), n_samples, offset, window_size, overlap)
