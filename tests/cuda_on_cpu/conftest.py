@@ -4,11 +4,9 @@ import pytest
 import torch
 
 from fastddsp.kernels.cuda import launch
-from tests.cuda_on_cpu import mutants, nvrtc, sass
+from tests.cuda_on_cpu import nvrtc, sass
 from tests.cuda_on_cpu.executor import compiler_missing
 from tests.cuda_on_cpu.launching import QUEUE, Executor, from_c, from_ptx
-
-mutants.plant_from_environment()
 
 NEEDS = {
     "compiler": compiler_missing(),

@@ -1,21 +1,29 @@
 """Bugs planted in the CUDA kernels one by one: does the ordinary test suite catch them?
 
-    python -m tests.cuda_on_cpu.mutants [number ...]
+    python -m tests.cuda_on_cpu.mutants [part of a file or of a name ...]
 
 For each, the tests of the kernels (those that execute CUDA C) run in a process of their own on the changed source,
 until one fails. Survivors are printed; less than 95 % caught is an error. docs/cuda_on_cpu.md judges the survivors.
 """
 
 import os
-import subprocess
+import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 
+import hypothesis  # noqa: F401  (for the forked processes, like the next)
+import numba  # noqa: F401
+import pytest
+import torch
+
+from fastddsp.autograd import oscillators  # noqa: F401
 from fastddsp.kernels.cuda import launch
 
-VARIABLE = "CUDA_MUTANT"
-TESTS = ("test_phase.py", "test_harmonic.py")
+FOLDER = Path(__file__).parent
 TIMEOUT_S = 200  # a mutant that does not end is caught
 ENOUGH = 0.95
 
@@ -133,51 +141,67 @@ def changed(mutant: Mutant, text: str) -> str:
     return text[:at] + mutant.new + text[at + len(mutant.old) :]
 
 
-def plant_from_environment() -> None:
-    """Where the environment names a mutant, kernels.cuda.launch reads the changed source."""
-    if number := os.environ.get(VARIABLE):
-        mutant, whole = MUTANTS[int(number)], launch.source
-        launch.source = lambda file: changed(mutant, whole(file))
+def tests_of(file: str) -> list[str]:
+    """The tests that run on a mutant of a source: those of phases, which all kernels share, and the source's own."""
+    return [str(FOLDER / test) for test in ("test_phase.py", f"test_{Path(file).stem}.py")]
 
 
-def verdict(number: int) -> str:
-    """The first failing test of a mutant, `does not end`, or `survives`."""
-    whole = launch.source(MUTANTS[number].file)
-    assert changed(MUTANTS[number], whole) != whole, f"mutant {number} is nowhere to be planted"
-    folder = os.path.dirname(__file__)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "--no-header",
-        "-p",
-        "no:cacheprovider",
-        "--hypothesis-seed=0",
-    ]
-    command += ["-k", "not PTX", *(os.path.join(folder, test) for test in TESTS)]
-    environment = os.environ | {VARIABLE: str(number), "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return "does not end"
-    if done.returncode == 0:
+def run_tests(mutant: Mutant, output: Path) -> NoReturn:
+    """In a forked process: the tests on the changed source, until one fails; exits with pytest's status."""
+    whole = launch.source
+    launch.source = lambda file: changed(mutant, whole(file))
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-k", "not PTX"]
+    os._exit(int(pytest.main([*options, *tests_of(mutant.file)])))
+
+
+def verdict(status: int, output: Path) -> str:
+    """The first failing test of a mutant, `crash`, or `survives`."""
+    if status == 0:
         return "survives"
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0].split("::")[-1][:90] if failed else f"crash ({done.returncode})"
+    failed = [line for line in output.read_text("utf-8").splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].split("::")[-1].split(" - ")[0][:80] if failed else f"crash ({status})"
 
 
-def main(numbers: list[int]) -> int:
-    """Try mutants on all processors; returns the exit status."""
+def try_all(mutants: Sequence[Mutant], folder: Path) -> Iterator[tuple[Mutant, str]]:
+    """Every mutant with its verdict as it comes, as many at a time as there are processors."""
+    waiting, running = list(mutants), {}
+    while waiting or running:
+        while waiting and len(running) < (os.cpu_count() or 1):
+            mutant, output = waiting.pop(0), folder / str(len(waiting))
+            if changed(mutant, launch.source(mutant.file)) == launch.source(mutant.file):
+                raise ValueError(f"{mutant.name}: there is no such place in {mutant.file}")
+            pid = os.fork()  # from here, because to import torch and Numba takes longer than most tests
+            if pid == 0:
+                run_tests(mutant, output)
+            running[pid] = mutant, output, time.monotonic()
+        for pid, (mutant, output, start) in list(running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del running[pid]
+                yield mutant, verdict(os.waitstatus_to_exitcode(status), output)
+            elif time.monotonic() - start > TIMEOUT_S:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                del running[pid]
+                yield mutant, "does not end"
+        time.sleep(0.05)
+
+
+def main(names: list[str]) -> int:
+    """Try the mutants whose file or name holds one of `names`, or all; returns the exit status."""
+    chosen = [m for m in MUTANTS if not names or any(name in f"{m.file} {m.name}" for name in names)]
     caught = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number, text in zip(numbers, pool.map(verdict, numbers), strict=True):
-            print(f"{number:3d} {MUTANTS[number].name:60s} {text}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for mutant, text in try_all(chosen, Path(folder)):
+            print(f"{mutant.file:12s} {mutant.name:60s} {text}", flush=True)
             caught += text != "survives"
-    print(f"{caught} of {len(numbers)} caught")
-    return int(caught < ENOUGH * len(numbers))
+    print(f"{caught} of {len(chosen)} caught")
+    return int(caught < ENOUGH * len(chosen))
 
 
 if __name__ == "__main__":
-    sys.exit(main([int(number) for number in sys.argv[1:]] or list(range(len(MUTANTS)))))
+    torch.set_num_threads(1)  # forked processes have no other threads
+    sys.exit(main(sys.argv[1:]))
