@@ -21,6 +21,19 @@ def shape(name: str, tensor: torch.Tensor, expected: Shape) -> None:
         raise ValueError(f"{name} must be [{wanted}], got {list(sizes)}")
 
 
+def voices(**tensors: torch.Tensor | None) -> tuple[str, ...]:
+    """The axis between batch and frames, as words of a shape: ("voices",) where tensors have one, else ().
+
+    Raise unless all of them do or none: which of them is wrong, only the caller knows.
+    """
+    given = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
+    n_axes = {tensor.ndim for tensor in given.values()}
+    if {3, 4} <= n_axes:
+        either = "must be [batch, frames, ...] or all [batch, voices, frames, ...]"
+        raise ValueError(", ".join(f"{name} {either}, got {list(tensor.shape)}" for name, tensor in given.items()))
+    return ("voices",) if 4 in n_axes else ()
+
+
 def one_channel(name: str, tensor: torch.Tensor, expected: Shape) -> torch.Tensor:
     """`tensor`, less its last axis where it has one more than expected, of size 1; raise where it does not fit."""
     has_channel = isinstance(tensor, torch.Tensor) and tensor.ndim == len(expected) + 1

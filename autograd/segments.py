@@ -46,12 +46,12 @@ def render_in_segments(
 
     Args:
       bank: `harmonic_bank` or `sinusoidal_bank`.
-      frequencies: Hz, [batch, frames, 1 or partials].
-      amplitudes: linear, [batch, other frames, harmonics].
+      frequencies: Hz, [batch, frames, 1 or partials], or [batch, voices, frames, 1].
+      amplitudes: linear, [batch, (voices,) other frames, harmonics].
       n_samples: length of the audio, at least 1.
       sample_rate: samples a second.
       method: of interpolating amplitudes: `window`, `linear`, `nearest` or `cubic`.
-      initial_phase: radians, [batch, 1, 1 or partials]; 0 if None.
+      initial_phase: radians, [batch, (voices,) 1, 1 or partials]; 0 if None.
       nyquist: where harmonics fall silent, Hz; sample_rate / 2 if None, infinity for never.
       return_final_phase: also return the phase after the last sample.
       backend: `auto`, `cpu` or `cuda`.
@@ -60,14 +60,14 @@ def render_in_segments(
       Audio [batch, n_samples]; with `return_final_phase` also the final phase, float64 radians in [0, 2 pi), shaped as
       the initial phase.
     """
-    batch, n_frequency, n_phases = frequencies.shape
-    n_amplitude, device = amplitudes.shape[1], frequencies.device
+    *items, n_frequency, n_phases = frequencies.shape
+    n_amplitude, device = amplitudes.shape[-2], frequencies.device
     checks.one_of("amp_resample_method", method, RESAMPLING_METHODS)
     checks.positive(sample_rate=sample_rate)
     checks.not_negative(n_samples=n_samples)
     dispatch.check_backend(backend, device, cuda=True)  # the bank knows whether it has them
     if initial_phase is not None:
-        checks.shape("initial_phase", initial_phase, (batch, 1, n_phases))
+        checks.shape("initial_phase", initial_phase, (*items, 1, n_phases))
         checks.same_kind(initial_phase=initial_phase)
         checks.same_device(frequencies=frequencies, initial_phase=initial_phase)
     starts = starts_of_segments(n_samples, n_frequency, n_amplitude)
@@ -80,16 +80,21 @@ def render_in_segments(
     sample = torch.arange(n_samples, device=device)
     of_sample = torch.repeat_interleave(torch.arange(n_segments, device=device), length)
     place = of_sample * longest + sample - start[of_sample]
-    audio = ends.new_zeros(batch, n_samples)
+    audio = ends.new_zeros(items[0], n_samples)
     for offset, weight in blending_weights(_position(sample, n_samples, n_amplitude)[1], method):
-        held = amplitudes[:, (interval + offset).clamp(0, n_amplitude - 1)].double().flatten(0, 1)
+        held = amplitudes[..., (interval + offset).clamp(0, n_amplitude - 1), :].double().unsqueeze(-2)
         blocks = bank(
-            ends, held[:, None].expand(-1, 2, -1), longest, sample_rate, "nearest",
+            ends, _segments_as_batch(held.expand(*held.shape[:-2], 2, -1)), longest, sample_rate, "nearest",
             initial_phase=phases, n_intervals=1, nyquist=nyquist, backend=backend,
         )  # fmt: skip
-        audio = audio + blocks.view(batch, n_segments * longest)[:, place] * weight
+        audio = audio + blocks.view(items[0], n_segments * longest)[:, place] * weight
     audio = audio.to(amplitudes.dtype)
     return (audio, final_phase) if return_final_phase else audio
+
+
+def _segments_as_batch(x: Tensor) -> Tensor:
+    """[batch, (voices,) segments, 1 or 2, partials] -> [batch * segments, (voices,) 1 or 2, partials]."""
+    return x.movedim(-3, 1).flatten(0, 1)
 
 
 def starts_of_segments(n_samples: int, *n_frames: int) -> list[int]:
@@ -106,23 +111,24 @@ def _lines(
     sample_rate: float,
     initial_phase: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Every segment's frequencies at its start and `longest` samples on, [batch * segments, 2, partials], the phases
-    before its first sample, [batch * segments, 1, partials], and those after the last of all, [batch, 1, partials].
+    """Every segment's frequencies at its start and `longest` samples on, [batch * segments, (voices,) 2, partials], the
+    phases before its first sample, [batch * segments, (voices,) 1, partials], and those after the last of all,
+    [batch, (voices,) 1, partials].
     """
-    n_frames = frequencies.shape[1]
+    n_frames = frequencies.shape[-2]
     frame, step = _position(start, n_samples, n_frames)
     f = frequencies.double()
-    here, there = f[:, frame], f[:, (frame + 1).clamp(max=n_frames - 1)]
+    here, there = f[..., frame, :], f[..., (frame + 1).clamp(max=n_frames - 1), :]
     slope = (there - here) * (n_frames / n_samples)
     f_start = here + (there - here) * step[:, None]
-    ends = torch.stack([f_start, f_start + slope * longest], 2)
+    ends = torch.stack([f_start, f_start + slope * longest], -2)
 
     n = length[:, None].double()
     advance = (n * f_start + n * (n - 1) / 2 * slope) * (2 * math.pi / sample_rate)
     advance = torch.where(advance.isfinite(), advance, 0.0)  # audio is NaN there, but not after it
-    phase = advance.cumsum(1) if initial_phase is None else advance.cumsum(1) + initial_phase.double()
-    before = (phase - advance).flatten(0, 1).unsqueeze(1)
-    return ends.flatten(0, 1), before, torch.remainder(phase[:, -1:], 2 * math.pi)
+    phase = advance.cumsum(-2) if initial_phase is None else advance.cumsum(-2) + initial_phase.double()
+    before = _segments_as_batch((phase - advance).unsqueeze(-2))
+    return _segments_as_batch(ends), before, torch.remainder(phase[..., -1:, :], 2 * math.pi)
 
 
 def _position(sample: Tensor, n_samples: int, n_frames: int) -> tuple[Tensor, Tensor]:

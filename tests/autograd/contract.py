@@ -142,6 +142,36 @@ OPS = [
         {"sample_rate": SAMPLE_RATE},
     ),
     Op(
+        "harmonic_bank, voices",
+        harmonic_bank.harmonic_bank,
+        {
+            "f0_hz": hertz("batch", 2, "frames", 1),
+            "harmonic_amplitudes": Input(("batch", 2, "frames", 3)),
+            "initial_phase": Input(("batch", 2, 1, 1), -9, 9),
+        },
+        {"sample_rate": SAMPLE_RATE, "return_final_phase": True},
+    ),
+    Op(
+        "harmonic_synthesis, voices, two frame rates",
+        oscillators.harmonic_synthesis,
+        {
+            "frequencies": hertz("batch", 2, 4, 1),
+            "amplitudes": Input(("batch", 2, "frames", 1)),
+            "harmonic_distribution": Input(("batch", 2, "frames", 3)),
+        },
+        {"sample_rate": SAMPLE_RATE},
+    ),
+    Op(
+        "harmonic_synthesis, voices, shifted",
+        oscillators.harmonic_synthesis,
+        {
+            "frequencies": hertz("batch", 2, "frames", 1),
+            "amplitudes": Input(("batch", 2, "frames", 1)),
+            "harmonic_shifts": Input(("batch", 2, "frames", 3), -0.02, 0.02),
+        },
+        {"sample_rate": SAMPLE_RATE},
+    ),
+    Op(
         "harmonic_oscillator_bank",
         oscillators.harmonic_oscillator_bank,
         {
