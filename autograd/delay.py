@@ -7,7 +7,7 @@ The derivatives are those of readings (fastddsp.autograd.readings); two numbers 
 
 import torch
 
-from fastddsp.autograd import checks, dispatch, readings
+from fastddsp.autograd import checks, delay_cuda, dispatch, readings
 
 __all__ = ["variable_length_delay"]
 
@@ -57,6 +57,8 @@ _delay_backward_op = dispatch.register(
     cpu=_delay_backward_cpu,
     fake=_delay_backward_fake,
 )
+dispatch.implement_cuda("variable_length_delay", delay_cuda.delay)
+dispatch.implement_cuda("variable_length_delay_backward", delay_cuda.delay_backward)
 
 
 # The functions. `forward` names all its arguments: torch.compile counts them to tell whether one is the context.
@@ -138,5 +140,5 @@ def variable_length_delay(
     checks.shape("audio", audio, tuple(phase.shape))
     checks.same_kind(phase=phase, audio=audio)
     checks.positive(max_length=max_length)
-    dispatch.check_backend(backend, audio.device)
+    dispatch.check_backend(backend, audio.device, cuda=True)
     return VariableLengthDelay.apply(phase, audio, int(max_length), bool(wrap), 0)

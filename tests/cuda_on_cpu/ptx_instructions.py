@@ -187,6 +187,10 @@ def _vote(i: Instruction) -> str:
     return i.write(f"{vote.format('')} != 0" if "any" in i.words else f"{vote.format('!')} == 0", "pred")
 
 
+def _match(i: Instruction) -> str:
+    return i.write(f"cs_match({i.read(2, 'u32')}, {i.read(1, 'u32')}, {i.line})", "b32")
+
+
 # ---- memory
 
 
@@ -397,6 +401,7 @@ _BY_NAME: dict[str, Callable[[Instruction], str]] = {
     "barrier": _barrier,
     "shfl": _shuffle,
     "vote": _vote,
+    "match": _match,
     "activemask": lambda i: i.write("cs_activemask()"),
     "ld": _memory,
     "ldu": _memory,
