@@ -10,6 +10,8 @@ from fastddsp.autograd import dispatch
 def _bank(
     f0_hz, initial_phase, n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns
 ):  # fmt: skip
+    if f0_hz.ndim > 2:
+        raise NotImplementedError("voices have no CUDA kernels yet: make them the batch and add up their audio")
     from fastddsp.kernels.cuda.harmonic import Bank
     from fastddsp.kernels.phase import Timeline
 
