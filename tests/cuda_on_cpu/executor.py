@@ -25,7 +25,7 @@ import numpy as np
 RUNTIME = Path(__file__).parent / "runtime"
 SHARED_MEMORY = 227 * 1024
 CXX = os.environ.get("CXX", "g++")
-COMMON = ["-std=c++17", "-fPIC", "-g", "-w", "-fno-strict-aliasing", "-march=native"]
+COMMON = ["-std=c++17", "-fPIC", "-g1", "-w", "-fno-strict-aliasing", "-march=native"]
 CONTRACT = ["-ffp-contract=fast"]  # as NVRTC contracts; the text of PTX says itself what is contracted
 UNDEFINED = "alignment,bounds,shift,signed-integer-overflow,float-cast-overflow,integer-divide-by-zero"
 CHECKED = ["-O1", "-fsanitize=thread", "--param", "tsan-distinguish-volatile=1", f"-fsanitize={UNDEFINED}"]
@@ -78,7 +78,7 @@ def _cached(suffix: str, *made_of: object) -> Path:
     """Where something compiled is kept: a name that depends on all that it is made of."""
     root = Path(os.environ.get("CUDA_ON_CPU_CACHE") or Path(tempfile.gettempdir()) / f"cuda_on_cpu-{os.getuid()}")
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = repr((made_of, CXX, os.uname(), [path.read_text("utf-8") for path in sorted(RUNTIME.iterdir())]))
+    text = repr((made_of, CXX, COMMON, os.uname(), [path.read_text("utf-8") for path in sorted(RUNTIME.iterdir())]))
     return root / (hashlib.sha256(text.encode()).hexdigest()[:24] + suffix)
 
 
