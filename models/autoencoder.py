@@ -11,6 +11,23 @@ from typing import Any
 import torch
 from torch import nn
 
+__all__ = ["Autoencoder"]
+
+
+def as_modules(modules: nn.Module | Iterable[nn.Module] | None) -> nn.ModuleList:
+    """One module, several or none as a list."""
+    if isinstance(modules, nn.Module) and not isinstance(modules, nn.ModuleList):
+        modules = (modules,)
+    return nn.ModuleList(modules or ())
+
+
+def with_length(options: Mapping[str, Any], features: Mapping[str, Any], hop_size: int | None) -> dict[str, Any]:
+    """Settings of a call with n_samples: by default that of features["audio"], or of the frames of f0_hz."""
+    if "n_samples" in options or ("audio" not in features and hop_size is None):
+        return dict(options)
+    n_samples = features["audio"].shape[-1] if "audio" in features else features["f0_hz"].shape[1] * hop_size
+    return {**options, "n_samples": n_samples}
+
 
 class Autoencoder(nn.Module):
     """A model whose parts read what they need by key out of one growing dictionary, and add what they make.
@@ -39,9 +56,7 @@ class Autoencoder(nn.Module):
         self.encoder = encoder
         self.decoder: Any = decoder
         self.processor_group: Any = processor_group
-        if losses is None or isinstance(losses, nn.Module):
-            losses = () if losses is None else (losses,)
-        self.loss_objs = nn.ModuleList(losses)
+        self.loss_objs = as_modules(losses)
         self.hop_size = hop_size
 
     def encode(self, features: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,9 +113,5 @@ class Autoencoder(nn.Module):
 
     def _synthesize(self, features: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         features = {**features, **self.decoder(features)}
-        if "n_samples" not in options:
-            if "audio" in features:
-                options = {**options, "n_samples": features["audio"].shape[-1]}
-            elif self.hop_size is not None:
-                options = {**options, "n_samples": features["f0_hz"].shape[1] * self.hop_size}
+        options = with_length(options, features, self.hop_size)
         return self.processor_group(features, return_outputs_dict=True, **options)
