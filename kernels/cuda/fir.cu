@@ -31,8 +31,9 @@
 #define MOST_FRAMES 24  // that a block has at hand
 #define BANDS 72        // of each of them staged at a time; even
 #define SEED 16         // bands or lags between exact cosines
-#define LEAD (SEEN - 1)  // zeros before a row of taps
+#define LEAD (SEEN - 1)      // zeros before a row of taps
 #define TRAIL (SAMPLES - 1)  // and after it
+#define RESIDENT (16 / (int)sizeof(real))  // blocks of a processor, at least
 
 // What is filtered, and how: the same for all blocks.
 struct Filter {
@@ -58,6 +59,9 @@ struct Frames {
 struct __align__(16) Four {
     real v[4];
 };
+
+// Of a row of staged numbers, one a frame: odd, so that rows lie in different banks.
+__device__ __forceinline__ int staged_row(int n_sets) { return n_sets * (FRAMES / 4) + 1; }
 
 __device__ __forceinline__ long long frame_start(long long f, const Filter& v)
 {
@@ -213,7 +217,7 @@ __device__ __forceinline__ bool reaches(int m, int from, int here, const Filter&
 __device__ inline void design(long long b, int first, int count, int from, int here, const Filter& v,
                               const real* weights, Four* staged, real* rows)
 {
-    const int row = LEAD + v.tile + TRAIL, n_sets = (count + FRAMES - 1) / FRAMES, width = n_sets * FRAMES;
+    const int row = LEAD + v.tile + TRAIL, n_sets = (count + FRAMES - 1) / FRAMES, fours = staged_row(n_sets);
     const int n_lags = v.n / 2 + 1, n_items = n_lags * n_sets;
     const real* magnitudes = v.magnitudes + b * v.n_frames * (v.n + 1);
 #pragma unroll 1
@@ -230,22 +234,24 @@ __device__ inline void design(long long b, int first, int count, int from, int h
             const int n_bands = v.n + 1 - k0 < BANDS ? v.n + 1 - k0 : BANDS;
             __syncthreads();
 #pragma unroll 1
-            for (int i = threadIdx.x; i < (n_bands + 1) / 2 * 2 * width; i += blockDim.x) {
-                const int k = k0 + i % (n_bands + n_bands % 2), f = first + i / (n_bands + n_bands % 2);
-                const int frame = f < v.n_frames ? f : v.n_frames - 1;
-                real x = k <= v.n ? magnitudes[(long long)frame * (v.n + 1) + k] : 0;
-                if (k == 0 || k == v.n) x /= 2;
-                ((real*)staged)[(k - k0) * width + f - first] = x;
+            for (int f = threadIdx.x / 32; f < n_sets * FRAMES; f += blockDim.x / 32) {
+                const int frame = first + f < v.n_frames ? first + f : v.n_frames - 1;
+                const real* bands = magnitudes + (long long)frame * (v.n + 1) + k0;
+                for (int k = threadIdx.x % 32; k < n_bands + n_bands % 2; k += 32) {
+                    real x = k < n_bands ? bands[k] : 0;
+                    if (k0 + k == 0 || k0 + k == v.n) x /= 2;
+                    ((real*)(staged + k * fours))[f] = x;
+                }
             }
             __syncthreads();
             if (!is_busy) continue;
 #pragma unroll 1
             for (int k = 0; k < n_bands; k += 2) {
-                const Four* bands = staged + (k * n_sets + set) * (FRAMES / 4);
+                const Four* bands = staged + k * fours + set * (FRAMES / 4);
                 if ((k0 + k) % SEED == 0) turn_to(t, k0 + k, m, v);
                 add_row(bands, t.cosine, even);
                 turn_on(t);
-                add_row(bands + n_sets * (FRAMES / 4), t.cosine, odd);
+                add_row(bands + fours, t.cosine, odd);
                 turn_on(t);
             }
         }
@@ -272,7 +278,7 @@ __device__ inline void design(long long b, int first, int count, int from, int h
 __device__ inline void gather(int n_rows, int from, int here, const Filter& v, const real* rows, Four* staged,
                               real* parts)
 {
-    const int row = LEAD + v.tile + TRAIL, n_sets = (n_rows + FRAMES - 1) / FRAMES, width = n_sets * FRAMES;
+    const int row = LEAD + v.tile + TRAIL, n_sets = (n_rows + FRAMES - 1) / FRAMES, fours = staged_row(n_sets);
     const int n_lags = v.n / 2 + 1, n_bands = v.n + 1, n_items = n_bands * n_sets;
 #pragma unroll 1
     for (int round = 0; round < n_items; round += blockDim.x) {
@@ -287,23 +293,24 @@ __device__ inline void gather(int n_rows, int from, int here, const Filter& v, c
             const int count = n_lags - m0 < BANDS / 2 ? n_lags - m0 : BANDS / 2;
             __syncthreads();
 #pragma unroll 1
-            for (int i = threadIdx.x; i < count * width; i += blockDim.x) {
-                const int m = i % count, r = i / count;
-                real lags[2] = {0, 0};  // of r[m] and r[n - m]
+            for (int r = threadIdx.x / 32; r < n_sets * FRAMES; r += blockDim.x / 32) {
+                for (int m = threadIdx.x % 32; m < count; m += 32) {
+                    real lags[2] = {0, 0};  // of r[m] and r[n - m]
 #pragma unroll
-                for (int side = 0; side < 4; ++side) {
-                    const int tap = tap_of(m0 + m, side, from, here, v);
-                    if (tap >= 0 && r < n_rows) lags[side & 1] += rows[r * row + LEAD + tap];
+                    for (int side = 0; side < 4; ++side) {
+                        const int tap = tap_of(m0 + m, side, from, here, v);
+                        if (tap >= 0 && r < n_rows) lags[side & 1] += rows[r * row + LEAD + tap];
+                    }
+                    ((real*)(staged + 2 * m * fours))[r] = lags[0] + lags[1];
+                    ((real*)(staged + (2 * m + 1) * fours))[r] = lags[0] - lags[1];
                 }
-                ((real*)staged)[2 * m * width + r] = lags[0] + lags[1];
-                ((real*)staged)[(2 * m + 1) * width + r] = lags[0] - lags[1];
             }
             __syncthreads();
             if (item >= n_items) continue;
 #pragma unroll 1
             for (int m = 0; m < count; ++m) {
                 if ((m0 + m) % SEED == 0) turn_to(t, m0 + m, k, v);
-                add_row(staged + ((2 * m + k % 2) * n_sets + set) * (FRAMES / 4), t.cosine, sums);
+                add_row(staged + (2 * m + k % 2) * fours + set * (FRAMES / 4), t.cosine, sums);
                 turn_on(t);
             }
         }
@@ -346,7 +353,7 @@ __device__ inline void convolve(const real* x, const Frames& frames, int count, 
 
 // out [batch, n_out]. Dynamic shared memory: staged bands, rows of `group` frames (one more if they overlap), x0, x1,
 // weights. Grid: batch x tiles of blockDim.x * SAMPLES outputs.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 fir_forward(const real* __restrict__ magnitudes, const real* __restrict__ audio, const long long* __restrict__ seeds,
             real* __restrict__ out, long long seed_stride, long long offset, long long n_samples, long long n_out,
             long long hop, word lag_unit, word window_unit, int n_frames, int n, int n_taps, int first_lag, int half,
@@ -356,7 +363,7 @@ fir_forward(const real* __restrict__ magnitudes, const real* __restrict__ audio,
     __shared__ Frames frames;
     const Filter v = FILTER;
     const int row = LEAD + tile + TRAIL, size = blockDim.x * SAMPLES;
-    real* rows = (real*)(staged + (group + overlap + FRAMES - 1) / FRAMES * (FRAMES / 4) * BANDS);
+    real* rows = (real*)(staged + staged_row((group + overlap + FRAMES - 1) / FRAMES) * BANDS);
     real* weights = rows + (group + overlap) * row;
     real *x0 = weights + tile, *x1 = x0 + n_staged;
     const long long n_tiles = (n_out + size - 1) / size, b = blockIdx.x / n_tiles;
@@ -393,7 +400,7 @@ fir_forward(const real* __restrict__ magnitudes, const real* __restrict__ audio,
 // d_audio [batch, n_samples], or null; parts [batch, n_frames, pieces, 1 + overlap, n + 1], what each piece of `piece`
 // samples of a frame adds to its own magnitudes' gradient and the next frame's, or null. g [batch, n_out]. Dynamic
 // shared memory: staged bands, rows, weights, x0, x1, g. Grid: batch x groups of `own` frames x pieces.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 fir_backward(const real* __restrict__ magnitudes, const real* __restrict__ audio, const long long* __restrict__ seeds,
              const real* __restrict__ g, real* __restrict__ d_audio, real* __restrict__ parts, long long seed_stride,
              long long offset, long long n_samples, long long n_out, long long hop, word lag_unit, word window_unit,
@@ -404,7 +411,7 @@ fir_backward(const real* __restrict__ magnitudes, const real* __restrict__ audio
     __shared__ Frames frames;
     const Filter v = FILTER;
     const int row = LEAD + tile + TRAIL, n_phases = 1 + overlap, n_rows = own * n_phases;
-    real* rows = (real*)(staged + (n_rows + FRAMES - 1) / FRAMES * (FRAMES / 4) * BANDS);
+    real* rows = (real*)(staged + staged_row((n_rows + FRAMES - 1) / FRAMES) * BANDS);
     real* weights = rows + n_rows * row;
     real *x0 = weights + tile, *x1 = x0 + n_staged, *heard = x1 + overlap * n_staged;
     const int n_groups = (n_frames + own - 1) / own;

@@ -127,7 +127,7 @@ class Filter:
 
     def _bytes(self, n_rows: int, staged: int, heard: int = 0) -> int:
         """Shared memory of a block: bands, rows of taps, weights, samples, and what they are heard with."""
-        bands = -(-n_rows // FRAMES) * FRAMES * BANDS
+        bands = (-(-n_rows // FRAMES) * FRAMES + 4) * BANDS
         rows = n_rows * (self.tile + SEEN - 1 + SAMPLES - 1)
         return (bands + rows + self.tile + (1 + self.overlap) * staged + heard) * self.like.element_size()
 

@@ -12,7 +12,7 @@ from fastddsp.kernels.cuda.fir import Filter, Source
 from fastddsp.kernels.reference import fir as reference
 from fastddsp.kernels.reference.noise import noise as reference_noise
 from tests.autograd.test_filters import DESIGN_AND_FILTER, NOISE
-from tests.cuda_on_cpu.conftest import BUILDS, executor_of
+from tests.cuda_on_cpu.conftest import executor_of
 from tests.cuda_on_cpu.launching import QUEUE
 from tests.golden.compare import check
 from tests.kernels.test_fir import problems, tolerances
@@ -216,9 +216,9 @@ CHECKED = {
 
 
 @pytest.mark.parametrize(
-    "build", ["CUDA C", *(pytest.param(b, marks=pytest.mark.needs_nvrtc) for b in list(BUILDS)[1:])]
+    ("build", "name"),
+    [*(("CUDA C", name) for name in CHECKED), pytest.param("PTX sm_90", "frames of 5", marks=pytest.mark.needs_nvrtc)],
 )
-@pytest.mark.parametrize("name", CHECKED)
 @pytest.mark.needs_compiler
 def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
     choose(monkeypatch, **CHECKED[name])
