@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from fastddsp.autograd import checks, dispatch, readings
+from fastddsp.autograd import checks, dispatch, readings, wavetable_cuda
 from fastddsp.autograd.harmonic_bank import _phase_tangent
 
 __all__ = ["harmonic_distribution_to_wavetable", "linear_lookup", "wavetable_synthesis"]
@@ -125,6 +125,10 @@ _oscillator_backward_op = dispatch.register(
     cpu=_oscillator_backward_cpu,
     fake=_oscillator_backward_fake,
 )
+dispatch.implement_cuda("wavetable_lookup", wavetable_cuda.lookup)
+dispatch.implement_cuda("wavetable_lookup_backward", wavetable_cuda.lookup_backward)
+dispatch.implement_cuda("wavetable_oscillator", wavetable_cuda.oscillator)
+dispatch.implement_cuda("wavetable_oscillator_backward", wavetable_cuda.oscillator_backward)
 
 
 # The functions. `forward` names all its arguments: torch.compile counts them to tell whether one is the context.
@@ -303,7 +307,7 @@ def linear_lookup(phase: torch.Tensor, wavetables: torch.Tensor, *, backend: str
     phase = checks.one_channel("phase", phase, ("batch", "samples"))
     wavetables = _tables(wavetables, phase.shape[0])
     checks.same_kind(phase=phase, wavetables=wavetables)
-    dispatch.check_backend(backend, phase.device)
+    dispatch.check_backend(backend, phase.device, cuda=True)
     if phase.shape[1] > 0:
         checks.positive(frames=wavetables.shape[1])
     return WavetableLookup.apply(phase, wavetables, 0)
@@ -355,7 +359,7 @@ def wavetable_synthesis(
     checks.same_kind(frequencies=frequencies, amplitudes=amplitudes, wavetables=wavetables)
     checks.positive(sample_rate=sample_rate)
     checks.not_negative(n_samples=n_samples)
-    dispatch.check_backend(backend, frequencies.device)
+    dispatch.check_backend(backend, frequencies.device, cuda=True)
     if n_samples > 0:
         checks.positive(frames=min(x.shape[1] for x in (frequencies, amplitudes, wavetables)))
     if initial_phase is None:

@@ -79,7 +79,7 @@ def problem_of(dtype, n_samples, max_length, moves):
     return (length / max_length).astype(dtype), audio, g, max_length
 
 
-# Odd sizes on purpose: no whole tiles, several tiles and warps of samples, delays longer than a tile and than the audio.
+# Odd sizes on purpose: no whole tiles, several tiles and warps, delays longer than a tile and than the audio.
 PROBLEMS = {
     "two tiles": (np.float32, 700, 40, 0.1),
     "all read one": (np.float32, 90, 64, 1),
