@@ -13,9 +13,9 @@ from tests.cuda_on_cpu import nvrtc, sass
 
 pytestmark = pytest.mark.needs_nvrtc
 
-FILES = ("harmonic.cu",)
+FILES = ("harmonic.cu", "fir.cu")
 # Registers of a thread, float32 and float64, on any architecture: 65536 / (128 * 168) are three blocks at a time,
-# 65536 / (32 * 200) ten of the backward's usual 32 threads.
+# 65536 / (32 * 200) ten of the backward's usual 32 threads. The filters': four blocks, two in float64.
 REGISTERS = {
     "harmonic_bank": (168, 168),
     "harmonic_gradients": (200, 240),
@@ -23,6 +23,9 @@ REGISTERS = {
     "harmonic_moments": (152, 176),
     "phase_gradient": (64, 64),
     "segment_advances": (72, 72),
+    "fir_forward": (128, 192),
+    "fir_backward": (104, 136),
+    "sum_parts": (72, 72),
 }
 
 
@@ -77,3 +80,23 @@ def test_issue_slots_of_a_harmonic_sample(kernel, holds, units, slots, arithmeti
     record_property(f"instructions, {kernel}", dict(loop.kinds))
     assert loop.instructions / units <= slots
     assert loop.kinds["float32"] / units <= arithmetic
+
+
+TERMS = 8 * 9  # of the 9 sums of a thread, that a turn of the loop adds
+
+
+@pytest.mark.needs_nvdisasm
+@pytest.mark.parametrize(
+    ("kernel", "n_loops", "slots"),
+    [
+        ("fir_forward", 2, 1.6),  # of a frame's own filter and of the next frame's: 16 + 8 loads; frames change
+        ("fir_backward", 3, 1.45),  # of the audio, by two filters, and of taps: 16 + 8 loads
+    ],
+)
+def test_issue_slots_of_a_multiply_add_of_the_filters(kernel, n_loops, slots, record_property):
+    instructions, labels = sass.functions(compiled("fir.cu", "90", False)[0])[kernel]
+    loops = [loop for loop in sass.innermost_loops(instructions, labels) if loop.kinds["float32"] == TERMS]
+    record_property(f"issue slots, {kernel}", [loop.instructions / TERMS for loop in loops])
+    assert len(loops) == n_loops
+    assert all(loop.instructions / TERMS <= slots for loop in loops)
+    assert all(loop.kinds["shared"] <= 25 for loop in loops)
