@@ -26,12 +26,14 @@ def voices(**tensors: torch.Tensor | None) -> tuple[str, ...]:
 
     Raise unless all of them do or none: which of them is wrong, only the caller knows.
     """
-    given = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
-    n_axes = {tensor.ndim for tensor in given.values()}
-    if {3, 4} <= n_axes:
-        either = "must be [batch, frames, ...] or all [batch, voices, frames, ...]"
-        raise ValueError(", ".join(f"{name} {either}, got {list(tensor.shape)}" for name, tensor in given.items()))
-    return ("voices",) if 4 in n_axes else ()
+    n_axes = {tensor.ndim for tensor in tensors.values() if isinstance(tensor, torch.Tensor)}
+    if 4 not in n_axes:
+        return ()
+    if 3 in n_axes:
+        either = "must be [batch, frames, ...] or all [batch, voices, frames, ...], got"
+        given = ((name, tensor) for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor))
+        raise ValueError(", ".join(f"{name} {either} {list(tensor.shape)}" for name, tensor in given))
+    return ("voices",)
 
 
 def one_channel(name: str, tensor: torch.Tensor, expected: Shape) -> torch.Tensor:

@@ -46,7 +46,8 @@ def _bank(
 
 def _items(x, n_axes: int):
     """An array of items, each of n_axes: [batch, ...] or, side by side, [batch, voices, ...]."""
-    return x.contiguous().flatten(0, -1 - n_axes).numpy()
+    x = x.contiguous()
+    return (x.flatten(0, -1 - n_axes) if x.ndim > 1 + n_axes else x).numpy()
 
 
 def _bank_cpu(f0_hz, amplitudes, initial_phase, *settings):
@@ -55,7 +56,7 @@ def _bank_cpu(f0_hz, amplitudes, initial_phase, *settings):
         return audio.zero_(), torch.remainder(initial_phase, 2 * math.pi)
     bank = _bank(amplitudes.shape[-1], f0_hz, initial_phase, *settings)
     bank.render(_items(amplitudes, 2), audio.numpy())
-    return audio, torch.from_numpy(bank.final_phase).view(initial_phase.shape)
+    return audio, torch.from_numpy(bank.final_phase.reshape(initial_phase.shape))
 
 
 def _bank_backward_cpu(g_audio, g_final, f0_hz, amplitudes, initial_phase, *settings_and_needs):
@@ -363,7 +364,7 @@ def harmonic_bank(
     if n_samples > 0:
         checks.positive(n_intervals=n_intervals, frames=n_frames)
     if initial_phase is None:
-        initial_phase = f0_hz.new_zeros((), dtype=torch.float64).expand(items)
+        initial_phase = f0_hz.new_zeros(items, dtype=torch.float64)
     else:
         checks.shape("initial_phase", initial_phase, (*items, 1, 1))
         checks.same_kind(initial_phase=initial_phase)  # float64 as final phases are, or float32, whatever f0's
