@@ -22,6 +22,7 @@ import torch
 
 from fastddsp.autograd import oscillators  # noqa: F401
 from fastddsp.kernels.cuda import launch
+from tests.cuda_on_cpu.executor import compiler_missing
 
 FOLDER = Path(__file__).parent
 TIMEOUT_S = 200  # a mutant that does not end is caught
@@ -39,6 +40,7 @@ class Mutant(NamedTuple):
 
 
 BARRIER = "__syncthreads();"
+FIR = "fir.cu"
 
 MUTANTS = [
     # phases: phase.cuh
@@ -128,6 +130,64 @@ MUTANTS = [
     Mutant("held frames' intervals dropped at the start", "is_first || i < 0 ? 0 : i,", "i < 0 ? 0 : i,"),
     Mutant("initial phase without the final one's cotangent", "double later = final_cotangent[b];",
            "double later = 0;"),
+    # filters: fir.cu, philox.cuh
+    Mutant("last frame not cut to the audio", "f * v.hop < v.n_samples ? f * v.hop : v.n_samples", "f * v.hop", 0, FIR),
+    Mutant("even frames rounded down", "(f * v.n_samples + v.n_frames - 1) /", "f * v.n_samples /", 0, FIR),
+    Mutant("frames replaced while they are used", BARRIER, "", 0, FIR),
+    Mutant("frames used before they are there", BARRIER, "", 1, FIR),
+    Mutant("bands staged over those still read", BARRIER, "", 2, FIR),
+    Mutant("bands read before they are staged", BARRIER, "", 3, FIR),
+    Mutant("lags folded before taps are there", BARRIER, "", 4, FIR),
+    Mutant("lags read before they are folded", BARRIER, "", 5, FIR),
+    Mutant("taps heard before they are there", BARRIER, "", 6, FIR),
+    Mutant("cotangent replaced while it is read", BARRIER, "", 7, FIR),
+    Mutant("taps used backward before they are there", BARRIER, "", 8, FIR),
+    Mutant("taps' gradients over taps still read", BARRIER, "", 9, FIR),
+    Mutant("fade of half a turn", "/ (real)(end - start) / 4", "/ (real)(end - start) / 2", 0, FIR),
+    Mutant("the last frame fades", "v.overlap && frame < v.n_frames - 1", "v.overlap", 0, FIR),
+    Mutant("noise from quadruples on only", "(int)((v.offset + frames.base) & 3)", "0", 0, FIR),
+    Mutant("a seed a row where there is one", "v.seeds[b * v.seed_stride]", "v.seeds[b]", 0, FIR),
+    Mutant("rows of the same noise", "philox(seed, (word)b,", "philox(seed, 0,", 0, FIR),
+    Mutant("9 rounds", "round < 10", "round < 9", 0, FIR),
+    Mutant("noise is positive", "(int)random >> 8", "random >> 8", 0, FIR),
+    Mutant("no zeros after the last frame", "k < STEPS * count;", "k < STEPS * (count - 1);", 0, FIR),
+    Mutant("terms in the wrong order", "i + STEPS - 1 - k : i + k", "i + k : i + k", 0, FIR),
+    Mutant("cosines never exact again", "(k0 + k) % SEED == 0", "k0 + k == 0", 0, FIR),
+    Mutant("cosines turn the other way", "t.turn_cosine, t.cosine * t.turn_sine)",
+           "t.turn_cosine, -t.cosine * t.turn_sine)", 0, FIR),
+    Mutant("Nyquist counts in full", "k0 + k == 0 || k0 + k == v.n", "k0 + k == 0", 0, FIR),
+    Mutant("window repeats", "i >= v.window_size ? 0 :", "", 0, FIR),
+    Mutant("middle lag twice", "(side & 1 && 2 * m == v.n) || ", "", 0, FIR),
+    Mutant("lag 0 twice", " || (side & 2 && size == 0)", "", 0, FIR),
+    Mutant("a side forgotten", "for (int side = 0; side < 4; ++side) any", "for (int side = 0; side < 3; ++side) any",
+           0, FIR),
+    Mutant("frames after the last", "first + f < v.n_frames ? first + f : v.n_frames - 1", "first + f", 0, FIR),
+    Mutant("a zero too few around taps", "const int zeros = row - here;", "const int zeros = row - here - 1;", 0, FIR),
+    Mutant("taps of frames that are not there", "if (set * FRAMES + f < count)", "", 0, FIR),
+    Mutant("tiles of taps replace each other's bands", "*part = from ? *part + share * sums[f] : share * sums[f];",
+           "*part = share * sums[f];", 0, FIR),
+    Mutant("Nyquist's gradient in full", "k == 0 || k == v.n ? (real)0.5", "k == 0 ? (real)0.5", 0, FIR),
+    Mutant("first tap of the last sample unheard", "q + SAMPLES < frames.borders[count] ? q + SAMPLES :",
+           "q + SAMPLES < frames.borders[count] ? q + SAMPLES - 1 :", 0, FIR),
+    Mutant("last tap unheard", "q - (here - 1) > 0 ? q - (here - 1) : 0, f",
+           "q - (here - 2) > 0 ? q - (here - 2) : 0, f", 0, FIR),
+    Mutant("a sample of the block unheard", "q - from + size < n_samples ? q - from + size :",
+           "q - from + size < n_samples ? q - from + size - 1 :", 0, FIR),
+    Mutant("a frame between groups unheard", "first <= last; first += group", "first <= last; first += group + 1",
+           0, FIR),
+    Mutant("next frame's filter is the frame's own", "count, rows + row, row", "count, rows, row", 0, FIR),
+    Mutant("outputs beyond the row", "if (p < n_out) out", "out", 0, FIR),
+    Mutant("pieces overlap", "pieces > 1 && low + piece < end ? low + piece : end", "end", 0, FIR),
+    Mutant("cotangent read before its start", "p >= 0 && p < n_out ?", "p < n_out ?", 0, FIR),
+    Mutant("cotangent one short", "i < total + here + SEEN - 2", "i < total + here + SEEN - 3", 0, FIR),
+    Mutant("own filter's gradient not faded", "fused(w, next[i], (1 - w) * value)", "fused(w, next[i], value)", 0, FIR),
+    Mutant("audio's gradient beyond the frame", "if (at + i >= frames.borders[f + 1]) continue;", "", 0, FIR),
+    Mutant("tiles of taps replace each other's audio", "*target = from ? *target + value : value;", "*target = value;",
+           0, FIR),
+    Mutant("window forgotten backward", "= weights[l + i] * sums[i];", "= sums[i];", 0, FIR),
+    Mutant("a piece not added", "j < pieces; ++j) sum += own", "j < pieces - 1; ++j) sum += own", 0, FIR),
+    Mutant("own part for the frame before's", "own - pieces * step + n_bands", "own - pieces * step", 0, FIR),
+    Mutant("sums beyond the end", "if (i >= n_numbers) return;", "", 0, FIR),
 ]  # fmt: skip
 
 
@@ -203,5 +263,7 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if reason := compiler_missing():
+        sys.exit(reason)
     torch.set_num_threads(1)  # forked processes have no other threads
     sys.exit(main(sys.argv[1:]))

@@ -21,12 +21,13 @@ DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d
 OVERLAP = pytest.mark.parametrize("overlap", [False, True], ids=["jumping", "overlapping"])
 
 
-def run_all(audio, g, magnitudes, window_size, overlap, source=None):
+def run_all(audio, g, magnitudes, window_size, overlap, source=None, needs_magnitudes=True):
     """Output and both gradients, as arrays; without audio, of `source` and without its gradient."""
     audio, g, magnitudes = (None if x is None else torch.from_numpy(x) for x in (audio, g, magnitudes))
     n_samples = audio.shape[1] if source is None else g.shape[1]
     kernels = Filter(source or Source(audio), magnitudes.shape, n_samples, window_size, overlap, g, QUEUE)
     out, d_magnitudes = torch.full_like(g, torch.nan), torch.full_like(magnitudes, torch.nan)
+    d_magnitudes = d_magnitudes if needs_magnitudes else None
     d_audio = None if source else torch.full_like(audio, torch.nan)
     kernels.render(magnitudes, out)
     kernels.gradients(g, magnitudes if d_audio is not None else None, d_audio, d_magnitudes)
@@ -74,6 +75,7 @@ PROBLEMS = {
     "many bands": ((np.float32, 40, 2, 150), 40),
     "a long frame": ((np.float32, 333, 1, 9), 0),
     "double": ((np.float64, 60, 4, 17), 0),
+    "terms one beyond a turn": ((np.float32, 18, 2, 6), 0),  # so that sums reach as far as they can
 }
 # What the host chooses: taps in tiles, frames in pieces, few frames at a time.
 TILED, CUT, FEW = {"TAPS": 8}, {"PIECE": 16}, {"MOST_FRAMES": 2, "OWN": 2}
@@ -192,14 +194,14 @@ def test_results_do_not_depend_on_the_grid(executor, monkeypatch, name, overlap)
             assert_same_bits(run_all(*problem, window_size, overlap), expected)
 
 
-def test_what_is_computed_alone_is_what_is_computed_together(executor):
-    audio, g, magnitudes = (torch.from_numpy(x) for x in problem_of(np.float32, 50, 4, 9))
-    _, d_audio, d_magnitudes = run_all(*(x.numpy() for x in (audio, g, magnitudes)), 0, True)
-    kernels = Filter(Source(audio), magnitudes.shape, 50, 0, True, g, QUEUE)
-    alone = torch.full_like(audio, torch.nan), torch.full_like(magnitudes, torch.nan)
-    kernels.gradients(g, magnitudes, alone[0], None)
-    kernels.gradients(g, None, None, alone[1])
-    assert_same_bits([x.numpy() for x in alone], [d_audio, d_magnitudes])
+@OVERLAP
+def test_what_is_computed_alone_is_what_is_computed_together(executor, monkeypatch, overlap):
+    choose(monkeypatch, **TILED)
+    audio, g, magnitudes = problem_of(np.float32, 50, 4, 9)
+    out, d_audio, d_magnitudes = run_all(audio, g, magnitudes, 0, overlap)
+    assert_same_bits(run_all(audio, g, magnitudes, 0, overlap, needs_magnitudes=False), [out, d_audio])
+    given = Source(torch.from_numpy(audio))
+    assert_same_bits(run_all(None, g, magnitudes, 0, overlap, given), [out, d_magnitudes])
 
 
 # ------------------------------------------------------------------------------------------------------------- checker
@@ -212,6 +214,7 @@ CHECKED = {
     "many bands": {},
     "a long frame": CUT,
     "double": TILED | CUT | FEW,
+    "terms one beyond a turn": {},
 }
 
 
@@ -224,9 +227,12 @@ def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
     choose(monkeypatch, **CHECKED[name])
     problem, window_size = problem_of(*PROBLEMS[name][0]), PROBLEMS[name][1]
     noise = Source(seeds=torch.tensor([1, 2]), offset=3)
+    checked = executor_of(build, check=True)
+    monkeypatch.setattr(launch, "launch", checked)
     results = []
     for order, seed, preempt in SCHEDULES:
-        monkeypatch.setattr(launch, "launch", executor_of(build, check=True, order=order, seed=seed, preempt=preempt))
-        results.append(run_all(*problem, window_size, True) + run_all(None, *problem[1:], window_size, False, noise))
+        monkeypatch.setattr(checked, "settings", {"order": order, "seed": seed, "preempt": preempt})
+        result = run_all(*problem, window_size, True) + run_all(None, *problem[1:], window_size, False, noise)
+        results.append(result + run_all(*problem, window_size, False, needs_magnitudes=False))
     for result in results[1:]:
         assert_same_bits(result, results[0])
