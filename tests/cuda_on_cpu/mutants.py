@@ -202,8 +202,9 @@ def changed(mutant: Mutant, text: str) -> str:
 
 
 def tests_of(file: str) -> list[str]:
-    """The tests that run on a mutant of a source: those of phases, which all kernels share, and the source's own."""
-    return [str(FOLDER / test) for test in ("test_phase.py", f"test_{Path(file).stem}.py")]
+    """The tests that run on a mutant of a source: its own, after those of phases where it has any."""
+    has_phases = "phase.cuh" in (launch.HERE / file).read_text("utf-8")
+    return [str(FOLDER / test) for test in (*["test_phase.py"] * has_phases, f"test_{Path(file).stem}.py")]
 
 
 def run_tests(mutant: Mutant, output: Path) -> NoReturn:
