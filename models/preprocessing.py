@@ -47,7 +47,7 @@ def inv_scale_f0_hz(f0_scaled: torch.Tensor) -> torch.Tensor:
 
 
 class F0Preprocessor(DictLayer):
-    """What preprocessors of f0 and a level share: the frames of the model.
+    """What preprocessors share: the frames of the model.
 
     Args:
         time_steps: Frames. None: as many as the audio has at frame_rate, or without audio as f0_hz has.
@@ -66,11 +66,14 @@ class F0Preprocessor(DictLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Both features at the frames of the model, linear between the given frames (f0 in Hz)."""
         f0_hz, level_db = at_least_3d(f0_hz), at_least_3d(level_db)
-        time_steps = self.time_steps
-        if time_steps is None and audio is not None:
-            time_steps = math.ceil(audio.shape[-1] * self.frame_rate / self.sample_rate)
-        time_steps = time_steps or f0_hz.shape[1]
+        time_steps = self.n_frames(audio) or f0_hz.shape[1]
         return resample(f0_hz, time_steps), resample(level_db, time_steps)
+
+    def n_frames(self, audio: torch.Tensor | None) -> int | None:
+        """time_steps, or the frames of the audio; None if there is neither."""
+        if self.time_steps is None and audio is not None:
+            return math.ceil(audio.shape[-1] * self.frame_rate / self.sample_rate)
+        return self.time_steps
 
 
 class F0LoudnessPreprocessor(F0Preprocessor):
@@ -130,6 +133,43 @@ class F0LoudnessPreprocessor(F0Preprocessor):
     def invert_scaling(f0_scaled: torch.Tensor, ld_scaled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scaled f0 and loudness back to Hz and dB."""
         return inv_scale_f0_hz(f0_scaled), inv_scale_db(ld_scaled)
+
+
+class LoudnessPreprocessor(F0Preprocessor):
+    """Brings loudness to the frames of the model, and scales it: for models that hear f0 in the audio.
+
+    Args:
+        time_steps: Frames. None: as many as the audio has at frame_rate.
+        frame_rate: Hz.
+        sample_rate: Of the audio, in Hz.
+        compute_loudness: Compute loudness from the audio, even if loudness_db is given.
+    """
+
+    def __init__(
+        self,
+        time_steps: int | None = 1000,
+        frame_rate: int = 250,
+        sample_rate: int = 16000,
+        compute_loudness: bool = True,
+    ):
+        super().__init__(time_steps, frame_rate, sample_rate)
+        self.compute_loudness = compute_loudness
+
+    def compute(self, audio: torch.Tensor, loudness_db: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """Loudness at frame rate.
+
+        Args:
+            audio: [batch, n_samples].
+            loudness_db: [batch, any frames], or with a channel axis.
+
+        Returns:
+            "loudness_db" and "ld_scaled", each [batch, frames, 1].
+        """
+        if self.compute_loudness or loudness_db is None:
+            loudness_db = spectral.compute_loudness(audio, sample_rate=self.sample_rate, frame_rate=self.frame_rate)
+        loudness_db = at_least_3d(loudness_db)
+        loudness_db = resample(loudness_db, self.n_frames(audio) or loudness_db.shape[1])
+        return {"loudness_db": loudness_db, "ld_scaled": scale_db(loudness_db)}
 
 
 class F0PowerPreprocessor(F0Preprocessor):

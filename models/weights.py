@@ -27,6 +27,7 @@ __all__ = ["load_magenta_arrays", "load_weights", "save_weights", "to_magenta_ar
 
 FORMAT = "fastddsp weights"
 FORMAT_VERSION = "1"
+OF_LOSSES = "loss_objs."  # beginning of the names of what an Autoencoder's losses hold
 Layout = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -88,7 +89,7 @@ def to_magenta_arrays(model: nn.Module, values: Mapping[str, torch.Tensor] | Non
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes the weights to a safetensors file.
+    """Writes the weights to a safetensors file; those of networks inside its losses are left out.
 
     Args:
         model: Any module.
@@ -98,7 +99,7 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
     Raises:
         ImportError: safetensors is not installed.
     """
-    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in _state(model, of_losses=False).items()}
     header = {**(metadata or {}), "format": FORMAT, "format_version": FORMAT_VERSION}
     _safetensors().torch.save_file(tensors, str(path), metadata=header)
 
@@ -125,16 +126,23 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
             raise ValueError(f"{path} must be of format version {FORMAT_VERSION}, got {version}")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict({**_state(model, of_losses=True), **tensors})
     except RuntimeError as error:
         raise ValueError(f"{path} holds the weights of another model: {error}") from None
     return metadata
+
+
+def _state(model: nn.Module, of_losses: bool) -> dict[str, torch.Tensor]:
+    """What a model holds outside its losses, or inside: pretrained networks there are not needed to play."""
+    return {name: x for name, x in model.state_dict().items() if name.startswith(OF_LOSSES) == of_losses}
 
 
 def _keras_weights(model: nn.Module) -> Iterator[tuple[str, str, KerasWeight]]:
     """Magenta's name, prefix of our parameters' names, and layout, of every weight."""
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
+        if prefix.startswith(OF_LOSSES):
+            continue
         for weight in _layouts(module):
             yield (prefix + weight.name).removeprefix("processor_group."), prefix, weight
 

@@ -1,32 +1,97 @@
 """Settings of whole models."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from fastddsp.models.presets import ModelConfig, build, load_preset, preset_names
+from fastddsp.models.weights import load_weights, save_weights, to_magenta_arrays
+from tests.models.test_crepe import needs_weights
 
 
 def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-# The networks of magenta/ddsp's configurations, to the weight; models_full_size.npz lists the shapes of the first one.
-@pytest.mark.parametrize(
-    ("name", "network", "reverb"),
-    [("solo_instrument", 4_801_150, 48_000), ("tiny_instrument", 232_314, 48_000), ("nsynth_ae", 7_251_186, 0)],
-)
-def test_presets_have_the_reference_number_of_weights(name, network, reverb):
-    model = build(load_preset(name))
-    assert count(model) == network + reverb
-    assert count(model.processor_group) == reverb
+PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+# Rows of the page's table: preset, then weights of encoder, decoder and reverb, and their sum.
+NUMBER = r" +\| +([\d,]+)"
+TABLE = {
+    name: [int(n.replace(",", "")) for n in row] for name, *row in re.findall(rf"^\| `(\w+)`{NUMBER * 4} ", PAGE, re.M)
+}
 
 
-def test_presets_are_listed_and_tiny_has_a_short_name():
-    assert preset_names() == ["nsynth_ae", "solo_instrument", "tiny_instrument"]
-    assert load_preset("tiny") == load_preset("tiny_instrument")
+def fc(n_inputs, ch):
+    """Linear layer and LayerNorm."""
+    return n_inputs * ch + ch + 2 * ch
+
+
+def gru(n_inputs, units):
+    return 3 * units * (n_inputs + units + 2)
+
+
+def rnn_fc_decoder(inputs, units, ch, layers, n_out):
+    """Weights of an RnnFcDecoder, layer by layer."""
+    first = [fc(n, ch) + (layers - 1) * fc(ch, ch) if layers else 0 for n in inputs]
+    n_latents = len(inputs) * ch if layers else sum(inputs)
+    last = fc(n_latents + units, ch) + (layers - 1) * fc(ch, ch) if layers else 0
+    width = ch if layers else n_latents + units
+    return sum(first) + gru(n_latents, units) + last + width * n_out + n_out
+
+
+def mfcc_encoder(units, z_dims):
+    return 2 * 30 + gru(30, units) + units * z_dims + z_dims
+
+
+def resnet(ch, blocks):
+    """Weights of a ResNet: convolutions of 7, 1 and 3 taps each way with biases, normalizations of 2 a channel."""
+    total, n = 64 * (49 + 1), 64
+    for width, n_layers in ((ch, blocks[0]), (2 * ch, blocks[1]), (4 * ch, blocks[2]), (8 * ch, 3)):
+        for i in range(n_layers):
+            total += 2 * n + (n + 1) * width + 2 * width + (9 * width + 1) * width + 2 * width + (width + 1) * 4 * width
+            total += (n + 1) * 4 * width if i == 0 else 0
+            n = 4 * width
+        total += 2 * n if width >= 4 * ch else 0
+    return total
+
+
+RESNET_F0 = resnet(32, (2, 3, 4)) + 8 * 1024 * 128 + 128
+EXPECTED = {  # encoder, decoder, reverb
+    "nsynth_ae": (mfcc_encoder(512, 16), rnn_fc_decoder((1, 1, 16), 512, 512, 3, 166), 0),
+    "nsynth_unsupervised": (RESNET_F0 + mfcc_encoder(512, 16), rnn_fc_decoder((1, 1, 16), 512, 512, 3, 166), 0),
+    "solo_instrument": (0, rnn_fc_decoder((1, 1), 512, 512, 3, 126), 48_000),
+    "tiny_instrument": (0, rnn_fc_decoder((1, 1), 256, 512, 0, 126), 48_000),
+    "vst_16k": (0, rnn_fc_decoder((1, 1), 512, 256, 1, 126), 500 * 32),
+    "vst_32k": (0, rnn_fc_decoder((1, 1), 512, 256, 1, 199), 500 * 32),
+    "vst_48k": (0, rnn_fc_decoder((1, 1), 512, 256, 1, 199), 500 * 32),
+    "violin_48k": (0, rnn_fc_decoder((1, 1), 512, 512, 3, 530), 96_000),
+    "high_harmonic": (0, rnn_fc_decoder((1, 1), 512, 512, 3, 1130), 96_000),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_presets_have_the_weights_that_their_layers_and_the_page_say(name):
+    model = build(load_preset(name, perceptual_weight=0.0))
+    parts = [0 if part is None else count(part) for part in (model.encoder, model.decoder, model.processor_group)]
+    assert parts == list(EXPECTED[name])
+    assert [*parts, count(model)] == TABLE[name]
+
+
+def test_the_networks_of_the_paper_have_the_size_that_it_gives():
+    millions = {name: sum(row[:2]) / 1e6 for name, row in TABLE.items()}
+    assert round(millions["nsynth_ae"]) == 7
+    assert millions["tiny_instrument"] == pytest.approx(0.24, abs=0.01)
+    assert millions["solo_instrument"] == pytest.approx(4.80, abs=0.005)  # the paper's 6 M: see the page
+
+
+def test_presets_are_listed_and_some_have_short_names():
+    assert preset_names() == sorted(TABLE) == sorted(EXPECTED)
+    for short, name in {"tiny": "tiny_instrument", "solo": "solo_instrument", "vst": "vst_16k"}.items():
+        assert load_preset(short) == load_preset(name)
 
 
 def test_the_defaults_are_the_solo_instrument():
@@ -63,6 +128,89 @@ def test_without_reverb_the_sum_is_the_output():
     assert model.processor_group.module_names == ["harmonic", "filtered_noise", "add"]
 
 
+SMALL = {"rnn_channels": 8, "fc_channels": 8, "z_rnn_channels": 4, "conv_channels": 8, "conv_layers": 2}
+SMALL_SOUND = {"n_harmonics": 12, "n_noise_bands": 9, "reverb_length": 40, "reverb_frames": 10, "reverb_bands": 8}
+
+
+def recording(config, frames=10):
+    generator = torch.Generator().manual_seed(0)
+    n_samples = frames * config.hop_size
+    return {
+        "audio": 0.1 * torch.randn(2, n_samples, generator=generator),
+        "f0_hz": torch.full((2, frames), 100.0),
+        "loudness_db": torch.full((2, frames), -30.0),
+    }
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_preset_trains(name):
+    config = load_preset(name, **SMALL, **SMALL_SOUND, fft_sizes=(128, 64), perceptual_weight=0.0)
+    model, given = build(config), recording(config)
+    outputs, losses = model(given, return_losses=True)
+    losses["total_loss"].backward()
+    assert outputs["audio_synth"].shape == given["audio"].shape
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    assert all(p.grad.any() for p in model.parameters() if p.dim() > 1 and p.shape[-1] > 1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"decoder": "dilated_conv", "z_dims": 3, "z_encoder": "global"},
+        {"decoder": "dilated_conv", "level": "power", "frame_rate": 50, "n_samples": 3200},
+        {"delta_time_weight": 1.0, "delta_freq_weight": 1.0, "cumsum_freq_weight": 0.1, "loss_type": "L2"},
+        {"noise_overlap": True, "reverb_type": "filtered_noise"},
+    ],
+    ids=lambda settings: ", ".join(settings),
+)
+def test_other_settings_train(settings):
+    config = load_preset("tiny", **{**SMALL, **SMALL_SOUND, "fft_sizes": (128, 64), **settings})
+    model = build(config)
+    _, losses = model(recording(config), return_losses=True)
+    losses["total_loss"].backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_a_48_khz_violin_with_gliding_noise_and_2_s_of_reverb_is_a_yaml_file(tmp_path):
+    pytest.importorskip("yaml")
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "{sample_rate: 48000, n_samples: 192000, n_harmonics: 400, noise_overlap: true, reverb_length: 96000}"
+    )
+    model = build(load_preset(path))
+    group = model.processor_group
+    assert group.harmonic.sample_rate == 48000 and dict(model.decoder.output_splits)["harmonic_distribution"] == 400
+    assert group.filtered_noise.overlap and group.reverb.ir.shape == (2 * 48000,)
+
+
+def test_the_unsupervised_model_hears_f0_in_the_audio_and_not_in_the_features():
+    config = load_preset("nsynth_unsupervised", **SMALL, **SMALL_SOUND, perceptual_weight=0.0)
+    model, given = build(config), recording(config)
+    outputs = model(given)
+    assert not torch.equal(outputs["f0_hz"], given["f0_hz"][..., None])
+    without = {name: x for name, x in given.items() if name != "f0_hz"}
+    assert torch.equal(model(without)["f0_hz"], outputs["f0_hz"])
+    outputs["audio_synth"].square().sum().backward()
+    assert model.encoder[0].dense_out.weight.grad.any()
+
+
+@needs_weights
+def test_a_perceptual_loss_is_added_and_its_network_is_neither_trained_nor_saved(tmp_path):
+    config = load_preset("tiny", **SMALL, **SMALL_SOUND, fft_sizes=(128,), perceptual_weight=0.5)
+    model = build(config)
+    _, losses = model(recording(config, frames=20), return_losses=True)
+    assert losses.keys() == {"spectral_loss", "pretrained_crepe_embedding_loss", "total_loss"}
+    losses["total_loss"].backward()
+    assert all(p.grad is None for p in model.loss_objs.parameters())
+    assert not any(name.startswith("loss_objs") for name in to_magenta_arrays(model))
+    pytest.importorskip("safetensors")
+    save_weights(model, tmp_path / "weights.safetensors")
+    player = build(load_preset("tiny", **SMALL, **SMALL_SOUND))
+    load_weights(player, tmp_path / "weights.safetensors")
+    load_weights(model, tmp_path / "weights.safetensors")
+    assert torch.equal(player.decoder.dense_out.weight, model.decoder.dense_out.weight)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -73,6 +221,10 @@ def test_without_reverb_the_sum_is_the_output():
         ({"n_noise_bands": 1}, "n_noise_bands must be at least 2, got 1"),
         ({"frame_rate": 300}, r"frame_rate must divide sample_rate \(16000\), got 300"),
         ({"n_samples": 100}, "n_samples must be a multiple of the hop, 64 samples, got 100"),
+        ({"level": "volume"}, r"level must be one of \['loudness', 'power'\], got 'volume'"),
+        ({"f0_encoder": "tiny"}, "f0_encoder must be one of"),
+        ({"f0_encoder": "small", "level": "power"}, 'level must be "loudness" with an f0_encoder'),
+        ({"perceptual_weight": 1.0, "sample_rate": 48000, "n_samples": 192}, "sample_rate must be 16000, which CREPE hears"),
     ],
 )
 def test_wrong_settings_are_explained(settings, message):
@@ -81,7 +233,7 @@ def test_wrong_settings_are_explained(settings, message):
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="presets are nsynth_ae, solo_instrument, tiny_instrument"):
+    with pytest.raises(FileNotFoundError, match="presets are high_harmonic, nsynth_ae"):
         load_preset("tuba")
 
 

@@ -12,6 +12,7 @@ from fastddsp.models.decoders import RnnFcDecoder
 from fastddsp.models.effects import FilteredNoiseReverb
 from fastddsp.models.losses import SpectralLoss
 from fastddsp.models.preprocessing import OnlineF0PowerPreprocessor, inv_scale_f0_hz
+from fastddsp.models.presets import build, load_preset
 from fastddsp.models.processors import Add, Crop, ProcessorGroup
 from fastddsp.models.synths import FilteredNoise, Harmonic
 from fastddsp.models.weights import load_magenta_arrays, to_magenta_arrays
@@ -71,6 +72,24 @@ def test_the_model_of_a_plug_in_trains_as_the_references_does(reference_phase):
     grads = to_magenta_arrays(autoencoder, {name: p.grad for name, p in autoencoder.named_parameters()})
     for name, grad in grads.items():
         compare.assert_close_l2(grad, TRAINED.grad[name], GRAD_L2, case=TRAINED, what=name)
+
+
+@pytest.mark.golden
+def test_the_preset_is_the_references_model_up_to_the_last_hop(reference_phase):
+    frames, n_samples = 10, 3200  # of 11 frames, whose last hop the reference crops
+    sizes = {"n_samples": n_samples, "n_harmonics": 12, "n_noise_bands": 9, "rnn_channels": 8, "fc_channels": 8}
+    preset = build(load_preset("vst_16k", **sizes, reverb_length=1280, reverb_frames=10, reverb_bands=8))
+    load_magenta_arrays(preset, TRAINED.var)
+    noise, reverb_noise = map(torch.tensor, TRAINED.noise)
+    features = {"f0_hz": torch.tensor(TRAINED.inp["f0_hz"]), "power_db": torch.tensor(TRAINED.out["pw_db"])}
+    given = {name: x[:, :frames] for name, x in features.items()}
+    outputs = preset(given, noise=noise[:, :n_samples], reverb_noise=reverb_noise)
+    for name in ("f0_scaled", "pw_scaled", "amps", "harmonic_distribution", "noise_magnitudes"):
+        expected = TRAINED.out[name][:, :frames]
+        compare.assert_close(outputs[name].detach().numpy(), expected, 1e-5, case=TRAINED, what=name)
+    alike = n_samples - HOP - 8  # half a noise filter reaches back into the hop before its own
+    audio = outputs["audio_synth"].detach().numpy()[:, :alike]
+    compare.assert_close(audio, TRAINED.out["audio_synth"][:, :alike], 1e-5, case=TRAINED, what="audio_synth")
 
 
 @pytest.mark.parametrize("case", cases("VSTStatelessPredictControls"), ids=str)
