@@ -17,6 +17,7 @@ from fastddsp.autograd.partials import sinusoidal_bank
 from fastddsp.benchmarks import rivals
 from fastddsp.benchmarks.readings import VariableDelay, Wavetable
 from fastddsp.benchmarks.spectral_losses import SpectralLosses
+from fastddsp.benchmarks.voices import Voices
 
 
 class Case(Protocol):
@@ -274,6 +275,7 @@ CASES: dict[str, Case] = {
     "harmonic 440 Hz, B=4 K=100": Harmonic(4, 100, 440),
     "harmonic 21 Hz, 48 kHz, hop 192, K=1000": Harmonic(1, 1000, 21, 250, 192, 48000),
     "harmonic 21 Hz, 48 kHz, hop 960, K=1000": Harmonic(1, 1000, 21, 50, 960, 48000),
+    "8 voices, 60 to 140 Hz, B=1 K=50": Voices(),
     "frequency filter, 65 bands, B=4": FrequencyFilter(),
     "100 partials of their own, B=4": Partials(),
     "wavetables of 512 points, B=1": Wavetable(),
