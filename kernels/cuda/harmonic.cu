@@ -66,15 +66,18 @@ struct __align__(4 * sizeof(real)) Pair {
 
 __device__ __forceinline__ real amplitude(const real* row, int h, int n_plain) { return h <= n_plain ? row[h - 1] : 0; }
 
-// Stage blocks first .. first + STAGED - 1 of all teams' intervals, whose frames' amplitudes are `frames`.
-__device__ inline void stage(const real* amplitudes, const Interval* intervals, int n_intervals, long long frame,
-                             int first, const Timeline& t, const Settings& s, Pair* staged)
+// Amplitudes of the two frames at hand, of each interval.
+struct Rows {
+    const real *first[MAX_INTERVALS], *second[MAX_INTERVALS];
+};
+
+// Stage blocks first .. first + STAGED - 1 of all teams' intervals.
+__device__ inline void stage(const Rows& rows, const Interval* intervals, int n_intervals, int first, Pair* staged)
 {
     for (int k = threadIdx.x; k < n_intervals * STAGED * MIDDLE; k += THREADS) {
         const int team = k / (STAGED * MIDDLE), block = k / MIDDLE % STAGED, j = k % MIDDLE;
         const int n_plain = intervals[team].plain, middle = BLOCK * (first + block) + MIDDLE;
-        const real* row0 = amplitudes + frame_of(frame + team, t.n_frames) * s.n_harmonics;
-        const real* row1 = amplitudes + frame_of(frame + team + 1, t.n_frames) * s.n_harmonics;
+        const real *row0 = rows.first[team], *row1 = rows.second[team];
         const real above0 = amplitude(row0, middle + j, n_plain), above1 = amplitude(row1, middle + j, n_plain);
         const real below0 = amplitude(row0, middle - j, n_plain), below1 = amplitude(row1, middle - j, n_plain);
         staged[k] = j == 0 ? Pair{above0, 0, above1, 0}
@@ -148,6 +151,7 @@ harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_ph
 {
     __shared__ Pair staged[MAX_INTERVALS * STAGED * MIDDLE];
     __shared__ Interval intervals[MAX_INTERVALS];
+    __shared__ Rows rows;
     __shared__ word scratch[THREADS / 32];
     const Timeline t = timeline(n_samples, n_intervals, hop, first_frame, n_frames, segment, sample_rate, slope_scale,
                                 nyquist);
@@ -187,10 +191,14 @@ harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_ph
 #pragma unroll 1
     for (int tap = 0; tap < n_taps(method); tap += 2) {
         const long long frame = first_frame + first + tap_offset(method) + tap;
+        if (threadIdx.x < count) {
+            rows.first[threadIdx.x] = amplitudes + frame_of(frame + threadIdx.x, n_frames) * n_harmonics;
+            rows.second[threadIdx.x] = amplitudes + frame_of(frame + threadIdx.x + 1, n_frames) * n_harmonics;
+        }
         real y0[SAMPLES] = {0}, y1[SAMPLES] = {0};
         for (int block = 0; block < most_blocks; block += STAGED) {
             __syncthreads();
-            stage(amplitudes, intervals, count, frame, block, t, settings, staged);
+            stage(rows, intervals, count, block, staged);
             __syncthreads();
             if (block % BLOCKS_PER_SEED == 0) {
 #pragma unroll

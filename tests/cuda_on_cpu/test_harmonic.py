@@ -144,7 +144,12 @@ PROBLEMS = {
     "double": (np.float64, 5 * 29, 5, 31, 400.0),
     "double, long hop": (np.float64, 520, 1, 8, 900.0),
 }
-HELD = {"n_intervals": 80, "first_frame": -3}  # more than a block looks at together
+# More intervals than a block looks at together, whose frames are held at both ends: f0.
+HELD = {"held": 900.0, "held, nothing audible": 20000.0}
+
+
+def held(dtype, f0):
+    return problem_of(dtype, 100, 4, 6, f0, n_intervals=80, first_frame=-3)
 
 
 def run_all(problem, method, quarter_turns=0, **more):
@@ -207,7 +212,7 @@ def test_blocks_are_the_whole_bit_for_bit(executor, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_frames_at_the_ends_are_held(executor, method):
-    f0, amplitudes, g, initial, timeline = problem_of(np.float64, 200, 4, 6, 900.0, **HELD)
+    f0, amplitudes, g, initial, timeline = held(np.float64, 900.0)
     audio, _, d_a, d_f0, d_initial, *_ = run_all((f0, amplitudes, g, initial, timeline), method)
     for b in range(2):
         args = timeline, 16000.0, method, initial[b]
@@ -257,10 +262,10 @@ SCHEDULES = [("forward", 1, 0), ("reverse", 1, 0), ("random", 1, 8), ("random", 
 
 
 @pytest.mark.parametrize("build", ["CUDA C", pytest.param("PTX sm_90", marks=pytest.mark.needs_nvrtc)])
-@pytest.mark.parametrize("name", [*PROBLEMS, "held"])
+@pytest.mark.parametrize("name", [*PROBLEMS, *HELD])
 @pytest.mark.needs_compiler
 def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
-    problem = problem_of(*PROBLEMS[name]) if name != "held" else problem_of(np.float32, 100, 4, 6, 900.0, **HELD)
+    problem = problem_of(*PROBLEMS[name]) if name in PROBLEMS else held(np.float32, HELD[name])
     checked = executor_of(build, check=True)
     monkeypatch.setattr(launch, "launch", checked)
     results = []
