@@ -39,7 +39,7 @@ class TensorToAudio(Processor):
 
 
 class Harmonic(Processor):
-    """Bank of harmonic oscillators.
+    """Bank of harmonic oscillators; of several, whose sum it returns, where controls have an axis of voices.
 
     Args:
         n_samples: Length of the audio, unless given per call.
@@ -82,9 +82,9 @@ class Harmonic(Processor):
         """Positive amplitudes and a distribution that sums to 1.
 
         Args:
-            amplitudes: Raw overall amplitude, [batch, frames, 1].
-            harmonic_distribution: Raw weight of each harmonic, [batch, frames, n_harmonics].
-            f0_hz: Fundamental in Hz, [batch, frames, 1].
+            amplitudes: Raw overall amplitude, [batch, frames, 1]; or all are [batch, voices, frames, ...].
+            harmonic_distribution: Raw weight of each harmonic, [batch, (voices,) frames, n_harmonics].
+            f0_hz: Fundamental in Hz, [batch, (voices,) frames, 1].
             sample_rate: Hz, for this call.
 
         Returns:
@@ -109,9 +109,9 @@ class Harmonic(Processor):
         """Audio [batch, n_samples] of the controls.
 
         Args:
-            amplitudes: Linear amplitude, [batch, frames, 1].
-            harmonic_distribution: Share of each harmonic, [batch, frames, n_harmonics].
-            f0_hz: Fundamental in Hz, [batch, frames, 1].
+            amplitudes: Linear amplitude, [batch, frames, 1]; or all are [batch, voices, frames, ...].
+            harmonic_distribution: Share of each harmonic, [batch, (voices,) frames, n_harmonics].
+            f0_hz: Fundamental in Hz, [batch, (voices,) frames, 1].
             n_samples: Length, for this call.
             sample_rate: Hz, for this call.
 

@@ -51,6 +51,15 @@ def test_length_and_sample_rate_may_be_given_per_call():
     assert audio.shape == (1, 333) and torch.equal(audio, other)
 
 
+def test_a_chord_is_the_sum_of_its_voices():
+    rng = torch.Generator().manual_seed(0)
+    amplitudes, distribution = (torch.randn(2, 3, 10, k, generator=rng) for k in (1, 4))
+    f0_hz = 100 + 3000 * torch.rand(2, 3, 10, 1, generator=rng)
+    harmonic = synths.Harmonic(n_samples=640)
+    voices = [harmonic(amplitudes[:, v], distribution[:, v], f0_hz[:, v]) for v in range(3)]
+    assert torch.equal(harmonic(amplitudes, distribution, f0_hz), voices[0] + voices[1] + voices[2])
+
+
 def test_harmonics_above_nyquist_of_the_call_are_silent_before_normalization():
     controls = synths.Harmonic().get_controls(
         torch.zeros(1, 1, 1), torch.zeros(1, 1, 4), torch.full((1, 1, 1), 1500.0), sample_rate=8000
