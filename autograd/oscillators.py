@@ -5,6 +5,7 @@ exact, so `use_angular_cumsum`, which magenta needs against float32 drift, chang
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def harmonic_synthesis(
         harmonic_distribution=harmonic_distribution,
     )  # fmt: skip
     harmonic_amplitudes = amplitudes if harmonic_distribution is None else amplitudes * harmonic_distribution
-    bank = harmonic_bank
+    bank: Callable[..., Any] = harmonic_bank
     if harmonic_shifts is not None:
         bank = _bank_of_shifted
         frequencies = get_harmonic_frequencies(frequencies, harmonic_shifts.shape[-1]) * (1 + harmonic_shifts)

@@ -111,8 +111,8 @@ def gradient_pointers(scratch, n_harmonics, n_taps):
     lanes, rows = lane_count(room), rows_of(n_harmonics)
     samples = bank_room(n_harmonics, n_taps, lanes)
     zeros, sums = samples + lanes, samples + 2 * lanes
-    ring = pointer(room, sums + 3 * rows), pointer(filled, 0), pointer(room, zeros)
-    ring = *ring, pointer(room, sums), pointer(room, sums + rows), rows * register_width(room)
+    slots = pointer(room, sums + 3 * rows), pointer(filled, 0), pointer(room, zeros)
+    ring = *slots, pointer(room, sums), pointer(room, sums + rows), rows * register_width(room)
     return (*pointers(scratch, n_harmonics, n_taps), pointer(room, samples)), ring, pointer(room, sums + 2 * rows)
 
 
