@@ -29,7 +29,7 @@
 #define ALWAYS 0xffffffffu                // below Nyquist throughout the interval
 
 struct Line {
-    long long n_samples, n_intervals, first_frame, n_frames;
+    long long n_samples, n_intervals, hop, first_frame, n_frames;  // hop: n_samples / n_intervals, rounded down
     double per_sample, per_step;  // make turns of Hz: 1 / sample_rate, n_intervals / (n_samples sample_rate)
     double nyquist;
     int n_partials;
@@ -49,12 +49,17 @@ struct __align__(16) Partial {
     unsigned from, length;    // samples at which it is below Nyquist, counted from the interval's first
 };
 
+__device__ __forceinline__ long long first_sample(long long i, const Line& line)
+{
+    const long long rest = line.n_samples - line.hop * line.n_intervals;  // mostly none, which saves a division
+    return i * line.hop + (rest ? (i * rest + line.n_intervals - 1) / line.n_intervals : 0);
+}
+
 __device__ __forceinline__ Span span_of(long long i, const Line& line)
 {
-    const long long start = (i * line.n_samples + line.n_intervals - 1) / line.n_intervals;
-    const long long end = ((i + 1) * line.n_samples + line.n_intervals - 1) / line.n_intervals;
-    const double offset = (double)(start * line.n_intervals - i * line.n_samples);
-    return {start, (int)(end - start), __ddiv_rn(offset, (double)line.n_samples)};
+    const long long start = first_sample(i, line), late = start * line.n_intervals - i * line.n_samples;
+    const double fraction = late ? __ddiv_rn((double)late, (double)line.n_samples) : 0.0;
+    return {start, (int)(first_sample(i + 1, line) - start), fraction};
 }
 
 __device__ __forceinline__ const real* row(const real* frames, long long j, const Line& line)
@@ -85,13 +90,14 @@ __device__ inline word advanced(word phase, const real* frequencies, long long i
 {
     const Span span = span_of(i, line);
     word base, slope;
-    increments(row(frequencies, line.first_frame + i, line)[k], row(frequencies, line.first_frame + i + 1, line)[k], span,
-               line, base, slope);
+    const long long frame = line.first_frame + i;
+    increments(row(frequencies, frame, line)[k], row(frequencies, frame + 1, line)[k], span, line, base, slope);
     return after(phase, base, slope, span.count);
 }
 
 // Whether a frequency on its way from a to c is below Nyquist at sample m of interval i.
-__device__ __forceinline__ bool is_below(double a, double c, long long i, unsigned m, const Span& span, const Line& line)
+__device__ __forceinline__ bool is_below(double a, double c, long long i, unsigned m, const Span& span,
+                                         const Line& line)
 {
     const double rest = (double)((span.start + m) * line.n_intervals - i * line.n_samples);
     return a + (c - a) * (rest / (double)line.n_samples) < line.nyquist;
@@ -136,22 +142,22 @@ __device__ inline Partial look_at(const real* frequencies, const double* initial
 
 __device__ __forceinline__ turns upper(word phase) { return (turns)(phase >> (64 - 8 * (int)sizeof(turns))); }
 
-// psi in fixed point, and half a unit of what `upper` keeps.
+// psi and the quarter turn that sin_cos_ahead wants, in fixed point, and half a unit of what `upper` keeps.
 __device__ __forceinline__ word ahead(int quarter_turns)
 {
-    return ((word)(quarter_turns & 3) << 62) + (sizeof(turns) == 4 ? 0x80000000u : 0);
+    return ((word)((quarter_turns + 1) & 3) << 62) + (sizeof(turns) == 4 ? 0x80000000u : 0);
 }
 
 // --------------------------------------------------------------------------------------------------- phases, by a scan
 
 // phases [batch, n_intervals, n_partials]: just before every interval. Grid: batch x groups of 32 partials.
 extern "C" __global__ void __launch_bounds__(32 * SCAN_WARPS)
-partial_phases(const real* __restrict__ frequencies, const double* __restrict__ initial_phase, word* __restrict__ phases,
-               long long n_samples, long long n_intervals, long long first_frame, long long n_frames, double per_sample,
-               double per_step, int n_partials)
+partial_phases(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
+               word* __restrict__ phases, long long n_samples, long long n_intervals, long long hop,
+               long long first_frame, long long n_frames, double per_sample, double per_step, int n_partials)
 {
     __shared__ word advances[SCAN_WARPS][32];
-    const Line line = {n_samples, n_intervals, first_frame, n_frames, per_sample, per_step, 0, n_partials};
+    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, 0, n_partials};
     const int n_groups = (n_partials + 31) / 32, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const long long b = blockIdx.x / n_groups;
     const int k = blockIdx.x % n_groups * 32 + lane;
@@ -195,7 +201,7 @@ __device__ __forceinline__ void add_partial(const Partial& p, const Places& at, 
 #pragma unroll
     for (int l = 0; l < SAMPLES; ++l) {
         real sine, cosine;
-        sin_cos_turns(phase, sine, cosine);
+        sin_cos_ahead(phase, sine, cosine);
         if (CROSSES && at.m + l * team - p.from >= p.length) sine = 0;
         y0[l] = fused(p.a0, sine, y0[l]);
         y1[l] = fused(p.a1, sine, y1[l]);
@@ -211,12 +217,12 @@ __device__ __forceinline__ void add_partial(const Partial& p, const Places& at, 
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
 partials_bank(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
               const real* __restrict__ amplitudes, const word* __restrict__ phases, real* __restrict__ audio,
-              double* __restrict__ final_phase, long long n_samples, long long n_intervals, long long first_frame,
-              long long n_frames, double per_sample, double per_step, double nyquist, int n_partials, int method,
-              int quarter_turns, int team, int rounds)
+              double* __restrict__ final_phase, long long n_samples, long long n_intervals, long long hop,
+              long long first_frame, long long n_frames, double per_sample, double per_step, double nyquist,
+              int n_partials, int method, int quarter_turns, int team, int rounds)
 {
     __shared__ Partial staged[THREADS];
-    const Line line = {n_samples, n_intervals, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
+    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
     const int teams = THREADS / team, member = threadIdx.x % team;
     const long long n_groups = (n_intervals + teams - 1) / teams;
     const long long b = blockIdx.x / (n_groups * rounds), first = blockIdx.x / rounds % n_groups * teams;
@@ -376,7 +382,7 @@ __device__ inline void gradient(const real* frequencies, const double* initial_p
             for (; m < min(begin + size, end); m += slices) {
                 const Sample at = tile[m - begin];
                 real sine, cosine;
-                sin_cos_turns(upper(phase), sine, cosine);
+                sin_cos_ahead(upper(phase), sine, cosine);
                 phase += step;
                 step += bend;
                 if (AMPLITUDES) {
@@ -418,43 +424,43 @@ __device__ inline void gradient(const real* frequencies, const double* initial_p
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
 partials_gradients(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
                    const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
-                   real* __restrict__ products, long long n_samples, long long n_intervals, long long first_frame,
-                   long long n_frames, double per_sample, double per_step, double nyquist, int n_partials, int method,
-                   int quarter_turns, int width)
+                   real* __restrict__ products, long long n_samples, long long n_intervals, long long hop,
+                   long long first_frame, long long n_frames, double per_sample, double per_step, double nyquist,
+                   int n_partials, int method, int quarter_turns, int width)
 {
     __shared__ Sample tile[TILE];
     __shared__ real room[MOST_THREADS];
-    const Line line = {n_samples, n_intervals, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
-    gradient<true, true>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns, width,
-                         tile, room);
+    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
+    gradient<true, true>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns,
+                         width, tile, room);
 }
 
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
 partials_analysis(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
                   const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
-                  real* __restrict__ products, long long n_samples, long long n_intervals, long long first_frame,
-                  long long n_frames, double per_sample, double per_step, double nyquist, int n_partials, int method,
-                  int quarter_turns, int width)
+                  real* __restrict__ products, long long n_samples, long long n_intervals, long long hop,
+                  long long first_frame, long long n_frames, double per_sample, double per_step, double nyquist,
+                  int n_partials, int method, int quarter_turns, int width)
 {
     __shared__ Sample tile[TILE];
     __shared__ real room[MOST_THREADS];
-    const Line line = {n_samples, n_intervals, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
-    gradient<true, false>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns, width,
-                          tile, room);
+    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
+    gradient<true, false>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns,
+                          width, tile, room);
 }
 
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
 partials_moments(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
                  const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
-                 real* __restrict__ products, long long n_samples, long long n_intervals, long long first_frame,
-                 long long n_frames, double per_sample, double per_step, double nyquist, int n_partials, int method,
-                 int quarter_turns, int width)
+                 real* __restrict__ products, long long n_samples, long long n_intervals, long long hop,
+                 long long first_frame, long long n_frames, double per_sample, double per_step, double nyquist,
+                 int n_partials, int method, int quarter_turns, int width)
 {
     __shared__ Sample tile[TILE];
     __shared__ real room[MOST_THREADS];
-    const Line line = {n_samples, n_intervals, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
-    gradient<false, true>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns, width,
-                          tile, room);
+    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
+    gradient<false, true>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns,
+                          width, tile, room);
 }
 
 // ------------------------------------------------------------------------------------------------ gradients of frames
@@ -479,11 +485,11 @@ __device__ inline double of_frame(const real* rows, long long stride, long long 
 extern "C" __global__ void __launch_bounds__(32 * SCAN_WARPS)
 partials_frames(const real* __restrict__ products, const double* __restrict__ final_cotangent, real* __restrict__ sides,
                 real* __restrict__ d_amplitudes, real* __restrict__ d_frequencies, double* __restrict__ d_initial,
-                long long n_samples, long long n_intervals, long long first_frame, long long n_frames, double per_sample,
-                int n_partials, int method)
+                long long n_samples, long long n_intervals, long long hop, long long first_frame, long long n_frames,
+                double per_sample, int n_partials, int method)
 {
     __shared__ double sums[SCAN_WARPS][32];
-    const Line line = {n_samples, n_intervals, first_frame, n_frames, per_sample, 0, 0, n_partials};
+    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, 0, 0, n_partials};
     const int n_groups = (n_partials + 31) / 32, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int tap_kinds = d_amplitudes ? n_taps(method) : 0;
     const long long b = blockIdx.x / n_groups, stride = (long long)(tap_kinds + (d_frequencies ? 3 : 0)) * n_partials;
@@ -518,12 +524,13 @@ partials_frames(const real* __restrict__ products, const double* __restrict__ fi
 #pragma unroll 1
         for (long long i = end - 1; i >= begin; --i) {
             const Span span = span_of(i, line);
-            const double count = span.count, x = moments[i * stride + n_partials], q = moments[i * stride + 2 * n_partials];
+            const real* moment = moments + i * stride;
+            const double count = span.count, x = moment[n_partials], q = moment[2 * n_partials];
             const double whole = count * span.fraction + ratio * (count * (count - 1) / 2);
             const double right = later * whole + span.fraction * x + ratio * q;
             sides[i * 2 * n_partials] = (real)(later * count + x - right);
             sides[(i * 2 + 1) * n_partials] = (real)right;
-            later += moments[i * stride];
+            later += *moment;
         }
         if (warp == 0) d_initial[b * n_partials + k] = later;
     }
@@ -531,7 +538,8 @@ partials_frames(const real* __restrict__ products, const double* __restrict__ fi
     if (k < n_partials)
 #pragma unroll 1
         for (long long j = warp; j < n_frames; j += SCAN_WARPS) {
-            const double d = of_frame(sides, 2 * n_partials, j, 0, line) + of_frame(sides + n_partials, 2 * n_partials, j, 1, line);
+            const double left = of_frame(sides, 2 * n_partials, j, 0, line);
+            const double d = left + of_frame(sides + n_partials, 2 * n_partials, j, 1, line);
             d_frequencies[(b * n_frames + j) * n_partials + k] = (real)(d * 6.283185307179586 * per_sample);
         }
 }

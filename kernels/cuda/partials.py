@@ -43,8 +43,9 @@ class Bank:
         self.queue, self.float64 = queue, frequencies.element_size() == 8
         self.batch, self.n_frames, self.n_partials = frequencies.shape
         self.n_intervals, self.hop = timeline.n_intervals, timeline.longest_interval
-        sizes = timeline.n_samples, self.n_intervals, timeline.first_frame, self.n_frames
-        per_step = self.n_intervals / (timeline.n_samples * sample_rate)
+        n_samples, short = timeline.n_samples, timeline.n_samples // self.n_intervals
+        sizes = n_samples, self.n_intervals, short, timeline.first_frame, self.n_frames
+        per_step = self.n_intervals / (n_samples * sample_rate)
         self.lies = (*map(np.int64, sizes), np.float64(1 / sample_rate))
         self.lies_and_step = *self.lies, np.float64(per_step)
         self.n_taps, self.method = 4 if method == "cubic" else 2, np.int32(METHODS.index(method))

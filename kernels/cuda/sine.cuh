@@ -52,15 +52,21 @@ __device__ __forceinline__ double even(double t)
     return fused(t, p, 1.0);
 }
 
-__device__ __forceinline__ void sin_cos_turns(turns phase, real& sine, real& cosine)
+// ahead: a quarter turn ahead of the phase.
+__device__ __forceinline__ void sin_cos_ahead(turns ahead, real& sine, real& cosine)
 {
     const unsigned_turns quarter = (unsigned_turns)1 << (8 * sizeof(turns) - 2);
-    const unsigned_turns ahead = (unsigned_turns)phase + quarter;
-    const bool is_negative = (turns)ahead < 0;
-    const unsigned_turns size = is_negative ? 0 - ahead : ahead;
+    const bool is_negative = ahead < 0;
+    const unsigned_turns size = is_negative ? 0 - (unsigned_turns)ahead : (unsigned_turns)ahead;
     const real x = (real)(turns)(size - quarter) * (sizeof(turns) == 4 ? (real)0x1p-32 : (real)0x1p-64);
     const real t = x * x;
     const real c = even(t);
     sine = x * odd(t);
     cosine = is_negative ? -c : c;
+}
+
+__device__ __forceinline__ void sin_cos_turns(turns phase, real& sine, real& cosine)
+{
+    const unsigned_turns quarter = (unsigned_turns)1 << (8 * sizeof(turns) - 2);
+    sin_cos_ahead((turns)((unsigned_turns)phase + quarter), sine, cosine);
 }

@@ -62,7 +62,8 @@ __device__ __forceinline__ Place place_exact(const Item& item, long long n, int 
     const real spoiled = 0 * (item.f0[i] + item.f0[frame_of(i + 1, item.n_f0)]);
     const real slope = (real)(item.n_points / 6.283185307179586), none = order == 1 ? slope + spoiled : 0;
     if (order > 0) return {cell, -none, none};
-    const real u = sizeof(real) == 4 ? (real)(int)(part >> 40) * (real)0x1p-24 : (real)(long long)(part >> 11) * (real)0x1p-53;
+    const bool is_short = sizeof(real) == 4;
+    const real u = (real)(long long)(part >> (is_short ? 40 : 11)) * (is_short ? (real)0x1p-24 : (real)0x1p-53);
     return {cell, 1 - u + spoiled, u + spoiled};
 }
 
@@ -238,8 +239,8 @@ wavetable_sums(const real* __restrict__ f0, const word* __restrict__ clock, cons
 extern "C" __global__ void __launch_bounds__(32)
 wavetable_write(const real* __restrict__ phase, const real* __restrict__ f0, const word* __restrict__ clock,
                 const real* __restrict__ amplitudes, const real* __restrict__ g, real* __restrict__ out,
-                long long n_samples, long long n_f0, long long n_tables, long long n_amplitudes, int n_points, int order,
-                int n_pieces, int piece)
+                long long n_samples, long long n_f0, long long n_tables, long long n_amplitudes, int n_points,
+                int order, int n_pieces, int piece)
 {
     __shared__ real tile[TILE];
     const int n_tiles = (n_points + TILE - 1) / TILE, first = blockIdx.x % n_tiles * TILE;
