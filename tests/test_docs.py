@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastddsp
+from tests.cuda_on_cpu.executor import compiler_missing
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -33,6 +34,8 @@ def named(pages: list[Path]) -> list[pytest.param]:
 def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
     if "import auraloss" in python_of(page):
         pytest.importorskip("auraloss", reason="the page shows losses of auraloss, which the extra `dev` installs")
+    if "cuda_on_cpu" in python_of(page) and compiler_missing():
+        pytest.skip(f"the page compiles: {compiler_missing()}")
     monkeypatch.chdir(tmp_path)
     exec(compile(python_of(page), str(page), "exec"), {"__name__": page.stem})
 
