@@ -13,7 +13,7 @@ from tests.cuda_on_cpu import nvrtc, sass
 
 pytestmark = pytest.mark.needs_nvrtc
 
-FILES = ("harmonic.cu", "fir.cu")
+FILES = ("harmonic.cu", "fir.cu", "partials.cu", "wavetable.cu", "delay.cu")
 # Registers of a thread, float32 and float64, on any architecture: 65536 / (128 * 168) are three blocks at a time,
 # 65536 / (32 * 200) ten of the backward's usual 32 threads. The filters': four blocks, two in float64.
 REGISTERS = {
@@ -26,6 +26,19 @@ REGISTERS = {
     "fir_forward": (128, 192),
     "fir_backward": (104, 136),
     "sum_parts": (72, 72),
+    "partial_phases": (64, 64),
+    "partials_bank": (152, 160),
+    "partials_gradients": (96, 144),
+    "partials_analysis": (88, 88),
+    "partials_moments": (88, 104),
+    "partials_frames": (64, 64),
+    "wavetable_clock": (64, 64),
+    "wavetable_read": (40, 56),
+    "wavetable_sums": (64, 80),
+    "wavetable_write": (72, 80),
+    "wavetable_add_pieces": (56, 64),
+    "delay_read": (24, 32),
+    "delay_write": (48, 48),
 }
 
 
@@ -71,11 +84,7 @@ SAMPLES = 4  # of a thread, forward
     ],
 )
 def test_issue_slots_of_a_harmonic_sample(kernel, holds, units, slots, arithmetic, record_property):
-    file = FILES[0]
-    instructions, labels = sass.functions(compiled(file, "90", False)[0])[kernel]
-    lines = (launch.HERE / file).read_text("utf-8").splitlines()
-    (at,) = [number for number, text in enumerate(lines, 1) if holds in text]
-    (loop,) = [x for x in sass.innermost_loops(instructions, labels) if (file, at) in x.places]
+    loop = loop_of(kernel, FILES[0], holds)
     record_property(f"issue slots, {kernel}", loop.instructions / units)
     record_property(f"instructions, {kernel}", dict(loop.kinds))
     assert loop.instructions / units <= slots
@@ -100,3 +109,32 @@ def test_issue_slots_of_a_multiply_add_of_the_filters(kernel, n_loops, slots, re
     assert len(loops) == n_loops
     assert all(loop.instructions / TERMS <= slots for loop in loops)
     assert all(loop.kinds["shared"] <= 25 for loop in loops)
+
+
+@pytest.mark.needs_nvdisasm
+@pytest.mark.parametrize(
+    ("kernel", "holds", "units", "slots", "arithmetic"),
+    [
+        # The loop holds two versions, with and without a mask. A sample: 11 for a sine, 2 frames, 2 for the phase; the
+        # first phase and two steps take 12 a partial.
+        ("partials_bank", "sin_cos_ahead(phase, sine, cosine);", 2 * SAMPLES, 22, 9.5),
+        # Unrolled twice: 4 for the phase in 64 bits, 17 for sine and cosine, 2 and 6 products, 4 for a sample's data
+        ("partials_gradients", "sin_cos_ahead(upper(phase), sine, cosine);", 2, 36, 21),
+        ("partials_analysis", "sin_cos_ahead(upper(phase), sine, cosine);", 2, 22, 9),
+        ("partials_moments", "sin_cos_ahead(upper(phase), sine, cosine);", 2, 28, 14),
+    ],
+)
+def test_issue_slots_of_a_partial_sample(kernel, holds, units, slots, arithmetic, record_property):
+    loop = loop_of(kernel, "partials.cu", holds)
+    record_property(f"issue slots, {kernel}", loop.instructions / units)
+    assert loop.instructions / units <= slots
+    assert loop.kinds["float32"] / units <= arithmetic
+
+
+def loop_of(kernel: str, file: str, holds: str) -> sass.Loop:
+    """The innermost loop that holds a line of the source."""
+    instructions, labels = sass.functions(compiled(file, "90", False)[0])[kernel]
+    lines = (launch.HERE / file).read_text("utf-8").splitlines()
+    (at,) = [number for number, text in enumerate(lines, 1) if holds in text]
+    (loop,) = [x for x in sass.innermost_loops(instructions, labels) if (file, at) in x.places]
+    return loop
