@@ -47,8 +47,8 @@ def launch(
     if n_blocks < 1:
         return
     pointers = tuple(_argument(kernel, i, argument) for i, argument in enumerate(args))
-    function = _module(file, float64).get_function(kernel)
     with _cupy().cuda.Device(queue.device):
+        function = _function(file, kernel, float64)
         function((n_blocks,), (n_threads,), pointers, shared_mem=shared_bytes, stream=queue)
 
 
@@ -88,6 +88,12 @@ def source(file: str) -> str:
         return "\n".join(lines)
 
     return inline(file)
+
+
+@lru_cache
+def _function(file: str, kernel: str, float64: bool) -> Any:
+    """A kernel; loaded for the device that is current, and by CuPy for every other one that it is launched on."""
+    return _module(file, float64).get_function(kernel)
 
 
 @lru_cache

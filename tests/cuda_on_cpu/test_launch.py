@@ -14,13 +14,17 @@ from fastddsp.kernels.phase import Timeline
 
 
 class FakeCupy(ModuleType):
-    """As much of CuPy as launch.py uses. `calls`: every launch; `devices`: those that were current, in order."""
+    """As much of CuPy as launch.py uses.
+
+    `calls`: every launch; `modules`: every source; `loaded`: kernels and the device that was current.
+    """
 
     def __init__(self, n_devices=1):
         super().__init__("cupy")
         self.calls: list[SimpleNamespace] = []
         self.modules: list[SimpleNamespace] = []
         self.current: list[int] = []
+        self.loaded: list[tuple] = []
         self.cuda = SimpleNamespace(
             Device=self.device,
             runtime=SimpleNamespace(getDeviceCount=lambda: n_devices, CUDARuntimeError=OSError),
@@ -42,6 +46,8 @@ class FakeCupy(ModuleType):
         self.modules.append(SimpleNamespace(code=code, options=options))
 
         def get_function(name):
+            self.loaded.append((name, *self.current))
+
             def call(grid, block, args, *, shared_mem, stream):
                 where = {"stream": stream.ptr, "device": self.current[-1], "shared_mem": shared_mem}
                 self.calls.append(
@@ -57,10 +63,10 @@ class FakeCupy(ModuleType):
 def cupy(monkeypatch):
     fake = FakeCupy()
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    for cached in (launch.missing, launch._module):
+    for cached in (launch.missing, launch._module, launch._function):
         cached.cache_clear()
     yield fake
-    for cached in (launch.missing, launch._module):
+    for cached in (launch.missing, launch._module, launch._function):
         cached.cache_clear()
 
 
@@ -153,6 +159,13 @@ def test_a_source_is_compiled_once_for_each_precision(cupy):
         b.render(torch.ones(2, 4, 1, dtype=dtype), torch.ones(2, 256, dtype=dtype), b.initial_phase)
     assert [module.options for module in cupy.modules] == [("--std=c++17",), ("--std=c++17", "-DFLOAT64")]
     assert "#include" not in cupy.modules[0].code  # CuPy's cache of compiled kernels knows the text alone
+
+
+def test_a_kernel_is_loaded_once_and_on_its_device(cupy):
+    b = bank(cupy)
+    for _ in range(2):
+        b.render(torch.ones(2, 4, 1), torch.ones(2, 256), b.initial_phase)
+    assert cupy.loaded == [("harmonic_bank", 3)]
 
 
 def test_python_numbers_and_gaps_are_refused(cupy):
