@@ -16,6 +16,7 @@ from fastddsp.autograd.harmonic_bank import harmonic_bank
 from fastddsp.autograd.partials import sinusoidal_bank
 from fastddsp.benchmarks import rivals
 from fastddsp.benchmarks.readings import VariableDelay, Wavetable
+from fastddsp.benchmarks.sources import FilteredNoise, SampleOscillators
 from fastddsp.benchmarks.spectral_losses import SpectralLosses
 from fastddsp.benchmarks.voices import Voices
 
@@ -277,7 +278,9 @@ CASES: dict[str, Case] = {
     "harmonic 21 Hz, 48 kHz, hop 960, K=1000": Harmonic(1, 1000, 21, 50, 960, 48000),
     "8 voices, 60 to 140 Hz, B=1 K=50": Voices(),
     "frequency filter, 65 bands, B=4": FrequencyFilter(),
+    "filtered noise, 65 bands, B=4": FilteredNoise(),
     "100 partials of their own, B=4": Partials(),
+    "20 oscillators, a frequency a sample, B=1": SampleOscillators(),
     "wavetables of 512 points, B=1": Wavetable(),
     "delay up to 400 samples, B=1": VariableDelay(),
     "spectral loss, 6 sizes, B=16": SpectralLosses(),
