@@ -123,6 +123,39 @@ DIFFERENCES = (
         "raises if frames of ceil(samples / frames) samples use up the audio before the last frame",
         "divides the audio evenly",
     ),
+    Difference(
+        "`MfccRnnEncoder`",
+        (),
+        "keeps all outputs of the recurrent layer where one z for a recording is meant (`mean_aggregate=False`)",
+        "the last output",
+    ),
+    Difference(
+        "`ResnetSinusoidalEncoder`, `SinusoidalToHarmonicEncoder`",
+        (),
+        "the default size, `tiny`, is none of the sizes, and raises; so does another `f0_depth` than 64",
+        "the default is `small`, the size of magenta's own settings; any `f0_depth`",
+    ),
+    Difference(
+        "`get_note_mask`, `get_note_moments`, `pool_over_notes`",
+        (),
+        "a change of pitch in the last frame begins no note; the deviation's gradient is NaN over a steady note",
+        "it begins one; the gradient is 0",
+    ),
+    Difference(
+        "`MidiAutoencoder`, `ZMidiAutoencoder`",
+        (),
+        "the audio of a model with a MIDI decoder is said to be the synthcoder's; what `z_note_encoder` makes, a pair, "
+        "cannot be joined to the other latents; velocities are multiplied by 0",
+        "the audio is what was played from notes; the mean over each note is joined; decoders can read velocities",
+    ),
+    Difference(
+        "`Autoencoder` of the `vst` settings",
+        (),
+        "renders one frame and one hop more than the audio has, and crops the hop; averages power at 16 kHz, whatever "
+        "the audio's rate",
+        "the presets render the audio's own frames, and the last hop holds its frame: data sets have as many frames as "
+        "hops; power is averaged over the same 64 ms at the audio's rate",
+    ),
 )
 
 
