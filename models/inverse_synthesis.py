@@ -8,7 +8,7 @@ Sounds made of known controls are examples for which both encoders can be told t
 Source: Engel et al., Self-supervised pitch detection by inverse audio synthesis, ICML 2020 workshop.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,19 @@ from fastddsp.autograd.frequency_scaling import frequencies_softmax
 from fastddsp.autograd.harmonics import get_harmonic_frequencies
 from fastddsp.autograd.scaling import exp_sigmoid
 from fastddsp.models.autoencoder import as_modules
-from fastddsp.models.consistency import HarmonicConsistencyLoss
+from fastddsp.models.consistency import (
+    FilteredNoiseConsistencyLoss,
+    HarmonicConsistencyLoss,
+    KDEConsistencyLoss,
+)
+from fastddsp.models.control_encoders import ResnetSinusoidalEncoder, SinusoidalToHarmonicEncoder
 from fastddsp.models.effects import FilteredNoiseReverb
+from fastddsp.models.losses import SpectralLoss
+from fastddsp.models.nn import RnnSandwich
 from fastddsp.models.processors import Add, ProcessorGroup
 from fastddsp.models.synths import FilteredNoise, Sinusoidal
 
-__all__ = ["InverseSynthesis"]
+__all__ = ["InverseSynthesis", "ddsp_inv"]
 
 REVERB_SECONDS, REVERB_FRAMES, REVERB_BANDS = 2, 500, 16
 F0_DEPTH = 64
@@ -189,3 +196,47 @@ class InverseSynthesis(nn.Module):
 
 def _values(losses: Iterable[Any], prefix: str, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
     return {prefix + name: value for loss in losses for name, value in loss.get_losses_dict(*inputs).items()}
+
+
+def ddsp_inv(
+    finetune: bool = False,
+    size: str | tuple[int, Sequence[int]] = "small",
+    n_sinusoids: int = 100,
+    n_harmonics: int = 100,
+    n_noise_bands: int = 65,
+    n_samples: int = 64000,
+    sample_rate: int = 16000,
+) -> InverseSynthesis:
+    """The model of the paper, with the sizes and weights of magenta/ddsp's icml2020 settings and fresh weights.
+
+    Args:
+        finetune: Weights of the losses for recordings beside synthetic sounds; else for synthetic sounds alone, whose
+            audio is not compared.
+        size: Of the ResNet, see `ResNet`.
+        n_sinusoids: That are found.
+        n_harmonics: That are made of them.
+        n_noise_bands: Of the noise.
+        n_samples: Length of synthetic sounds, unless given per call.
+        sample_rate: Hz.
+
+    Returns:
+        A model whose encoder gives a frame every 512 samples, and which has no reverb.
+    """
+    controls = (
+        ("frequencies", n_sinusoids * F0_DEPTH),
+        ("amplitudes", n_sinusoids),
+        ("noise_magnitudes", n_noise_bands),
+    )
+    of_audio, of_partials, of_noise = (1.0, 0.1, 100.0) if finetune else (0.0, 1.0, 1.0)
+    of_amp, of_distribution = (10.0, 100.0) if finetune else (1.0, 1.0)
+    return InverseSynthesis(
+        ResnetSinusoidalEncoder(controls, size, sample_rate=sample_rate),
+        SinusoidalToHarmonicEncoder(RnnSandwich(2 * n_sinusoids), n_harmonics, F0_DEPTH, sample_rate=sample_rate),
+        losses=SpectralLoss(mag_weight=of_audio, logmag_weight=of_audio, sample_rate=sample_rate),
+        sinusoidal_consistency_losses=KDEConsistencyLoss(of_partials, of_partials, of_partials),
+        harmonic_consistency_losses=HarmonicConsistencyLoss(of_amp, of_distribution, 1.0),
+        filtered_noise_consistency_loss=FilteredNoiseConsistencyLoss(of_noise),
+        reverb=False,
+        n_samples=n_samples,
+        sample_rate=sample_rate,
+    )

@@ -17,13 +17,17 @@ from torch import nn
 from fastddsp.autograd.scaling import amplitude_to_db, hz_to_midi
 from fastddsp.models.autoencoder import with_length
 from fastddsp.models.consistency import ParamLoss
+from fastddsp.models.convolutions import DilatedConvStack
+from fastddsp.models.decoders import DilatedConvDecoder
 from fastddsp.models.effects import FilteredNoiseReverb
 from fastddsp.models.losses import LossGroup, SpectralLoss
+from fastddsp.models.midi import HarmonicToMidiEncoder, MidiToHarmonicDecoder
 from fastddsp.models.notes import get_note_mask, pool_over_notes, straight_through_int_quantization
+from fastddsp.models.preprocessing import F0LoudnessPreprocessor
 from fastddsp.models.processors import Add, ProcessorGroup
 from fastddsp.models.synths import FilteredNoise, Harmonic
 
-__all__ = ["MidiAutoencoder", "midi_processor_group", "reconstruction_losses"]
+__all__ = ["MidiAutoencoder", "midi_ae", "midi_processor_group", "reconstruction_losses"]
 
 N_NOTES = 128  # of a piano roll
 LOWEST_NOTE = 20.0  # of a piano roll made of pitches; what is below is a rest
@@ -251,3 +255,45 @@ def _levels(params: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         "hd": harmonic["harmonic_distribution"],
         "noise": amplitude_to_db(noise["magnitudes"]),
     }
+
+
+def midi_ae(
+    encoder: bool = False,
+    ch: int = 128,
+    n_harmonics: int = 60,
+    n_noise_bands: int = 65,
+    n_samples: int = 64000,
+    sample_rate: int = 16000,
+    frame_rate: int = 250,
+    reverb_length: int = 24000,
+) -> MidiAutoencoder:
+    """The model with the sizes of magenta/ddsp's `midiae.gin`, its losses, and fresh weights.
+
+    Args:
+        encoder: Learn the notes; else they are those of a score.
+        ch: Channels of every convolution.
+        n_harmonics: Of the harmonic synthesizer.
+        n_noise_bands: Of the noise.
+        n_samples: Length of the audio, unless given per call.
+        sample_rate: Hz.
+        frame_rate: Hz.
+        reverb_length: Samples; 0: no reverb.
+
+    Returns:
+        A model that reads f0, loudness and, without an encoder, "note_active_velocities".
+    """
+    controls = (("amplitudes", 1), ("harmonic_distribution", n_harmonics), ("magnitudes", n_noise_bands))
+    n_controls = sum(channels for _, channels in controls)
+
+    def net(n_inputs: int) -> DilatedConvStack:
+        return DilatedConvStack(n_inputs, ch, layers_per_stack=5, stacks=4)
+
+    return MidiAutoencoder(
+        DilatedConvDecoder(ch, layers_per_stack=9, stacks=2, output_splits=controls, conditioning_keys=()),
+        MidiToHarmonicDecoder(net(1), output_splits=(("f0_midi", 1), *controls)),
+        HarmonicToMidiEncoder(net(1 + n_controls)) if encoder else None,
+        F0LoudnessPreprocessor(None, frame_rate, sample_rate),
+        midi_processor_group(n_samples, sample_rate, reverb_length),
+        reconstruction_losses(),
+        hop_size=sample_rate // frame_rate,
+    )

@@ -6,7 +6,7 @@ import torch
 from fastddsp.autograd.harmonics import get_harmonic_frequencies
 from fastddsp.models import consistency
 from fastddsp.models.control_encoders import ResnetSinusoidalEncoder, SinusoidalToHarmonicEncoder
-from fastddsp.models.inverse_synthesis import InverseSynthesis
+from fastddsp.models.inverse_synthesis import InverseSynthesis, ddsp_inv
 from fastddsp.models.losses import SpectralLoss
 from fastddsp.models.nn import RnnSandwich
 
@@ -97,3 +97,23 @@ def test_everything_learns():
     _, losses = inverse(AUDIO, known(), return_losses=True)
     losses["total_loss"].backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in inverse.parameters())
+
+
+@pytest.mark.parametrize("finetune", [False, True])
+def test_the_papers_model_learns_from_synthetic_sounds_first_and_from_recordings_then(finetune):
+    inverse = ddsp_inv(finetune, (1, (1, 1, 1)), n_sinusoids=6, n_harmonics=6, n_noise_bands=4, n_samples=N)
+    _, losses = inverse(AUDIO, known(), return_losses=True)
+    assert bool(losses["harm_spectral_loss"] > 0) == finetune
+    assert inverse.harmonic_losses[0].dist_weight == (100.0 if finetune else 1.0)
+    losses["total_loss"].backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in inverse.parameters())
+
+
+def test_the_papers_model_has_the_weights_that_its_layers_say():
+    inverse = ddsp_inv()
+    parts = inverse.sinusoidal_encoder, inverse.harmonic_encoder
+    resnet, outputs = 5_256_320, 6400 + 100 + 65
+    sandwich = (200 * 256 + 3 * 256) + (256 * 256 + 3 * 256) + 3 * 512 * (256 + 512 + 2)
+    sandwich += (512 * 256 + 3 * 256) + (256 * 256 + 3 * 256)
+    expected = [resnet + (8 * 1024 + 1) * outputs, sandwich + 257 * (1 + 100 + 64)]
+    assert [sum(p.numel() for p in part.parameters()) for part in parts] == expected

@@ -8,7 +8,7 @@ from fastddsp.models.convolutions import DilatedConvStack
 from fastddsp.models.decoders import DilatedConvDecoder
 from fastddsp.models.encoders import EncoderChain, ExpressionEncoder, OneHotEncoder
 from fastddsp.models.midi import HarmonicToMidiEncoder, MidiToHarmonicDecoder
-from fastddsp.models.midi_autoencoder import MidiAutoencoder, midi_processor_group, reconstruction_losses
+from fastddsp.models.midi_autoencoder import MidiAutoencoder, midi_ae, midi_processor_group, reconstruction_losses
 from fastddsp.models.preprocessing import F0LoudnessPreprocessor
 
 FRAMES, HOP, K, BANDS = 25, 64, 6, 5
@@ -130,3 +130,25 @@ def test_pitches_and_piano_rolls_are_two_views_of_notes():
     notes, velocity = MidiAutoencoder.pianoroll_to_midi(MidiAutoencoder.midi_to_pianoroll(pitch))
     assert torch.equal(notes, pitch) and velocity.eq(1).all()
     assert MidiAutoencoder.midi_to_pianoroll(torch.tensor([[[12.0]]]))[0, 0].argmax() == 0
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+def test_magentas_settings_make_a_model_that_learns(encoder):
+    autoencoder = midi_ae(encoder, 4, K, BANDS, N, reverb_length=500)
+    _, losses = autoencoder({**features(), "note_active_velocities": score()}, return_losses=True)
+    losses["total_loss"].backward()
+    learnt = [p for part in (autoencoder.synthcoder, autoencoder.midi_decoder) for p in part.parameters()]
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in learnt)
+    assert (autoencoder.midi_encoder is None) != encoder
+
+
+def test_magentas_settings_have_the_weights_that_their_layers_say():
+    autoencoder = midi_ae(encoder=True)
+    conv, norm = 3 * 128 * 128 + 128, 2 * 128
+
+    def stack(n_inputs, layers):
+        return 3 * n_inputs * 128 + 128 + layers * (conv + norm)
+
+    expected = [stack(2, 18) + 129 * 126, stack(1, 20) + norm + 129 * 127, stack(127, 20) + norm + 129 * 2]
+    parts = autoencoder.synthcoder, autoencoder.midi_decoder, autoencoder.midi_encoder
+    assert [sum(p.numel() for p in part.parameters()) for part in parts] == expected
