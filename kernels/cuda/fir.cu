@@ -9,9 +9,9 @@
 // y and g are counted before the delay is cut. x is audio, or noise made on the way (philox.cuh).
 //
 // Sums. All three are sums of a[k] v[i +- k]: a thread has SAMPLES neighbours i and takes STEPS terms k at a time, so
-// that WINDOW numbers v and STEPS numbers a from shared memory serve SAMPLES STEPS multiply-adds. An odd number of sums
-// keeps the lanes of a warp apart in memory's banks. Zeros follow each frame's samples and surround its taps, so nothing
-// is masked, and terms come in the same order whatever the grid.
+// that SEEN numbers v and STEPS numbers a from shared memory serve SAMPLES STEPS multiply-adds. An odd number of sums
+// keeps the lanes of a warp apart in memory's banks. Zeros follow each frame's samples and surround its taps, so that
+// nothing is masked, and terms come in the same order whatever the grid.
 //
 // Design. With E and O the sums over even and odd k, r[m] = E[m] + O[m] and r[n - m] = E[m] - O[m], so a thread makes
 // both of, and the up to four taps at, a lag m <= n / 2, for FRAMES frames. Its cosines turn by pi m / n a band; every
@@ -212,6 +212,23 @@ __device__ __forceinline__ bool reaches(int m, int from, int here, const Filter&
     return any;
 }
 
+// `n_bands` bands from band k0 on of all frames, half of the first and the last; 0 where there is none.
+__device__ inline void stage_bands(long long b, int first, int n_sets, int k0, int n_bands, const Filter& v,
+                                   Four* staged)
+{
+    const real* magnitudes = v.magnitudes + b * v.n_frames * (v.n + 1) + k0;
+#pragma unroll 1
+    for (int f = threadIdx.x / 32; f < n_sets * FRAMES; f += blockDim.x / 32) {
+        const long long frame = first + f < v.n_frames ? first + f : v.n_frames - 1;
+        const real* bands = magnitudes + frame * (v.n + 1);
+        for (int k = threadIdx.x % 32; k < n_bands + n_bands % 2; k += 32) {
+            real x = k < n_bands ? bands[k] : 0;
+            if (k0 + k == 0 || k0 + k == v.n) x /= 2;
+            ((real*)(staged + k * staged_row(n_sets)))[f] = x;
+        }
+    }
+}
+
 // Rows of taps, `here` of them from tap `from` on, of `count` frames from `first` on; frames after the last are the
 // last. Begins with a barrier.
 __device__ inline void design(long long b, int first, int count, int from, int here, const Filter& v,
@@ -219,7 +236,6 @@ __device__ inline void design(long long b, int first, int count, int from, int h
 {
     const int row = LEAD + v.tile + TRAIL, n_sets = (count + FRAMES - 1) / FRAMES, fours = staged_row(n_sets);
     const int n_lags = v.n / 2 + 1, n_items = n_lags * n_sets;
-    const real* magnitudes = v.magnitudes + b * v.n_frames * (v.n + 1);
 #pragma unroll 1
     for (int round = 0; round < n_items; round += blockDim.x) {
         const int item = round + threadIdx.x, set = item / n_lags, m = item % n_lags;
@@ -232,18 +248,11 @@ __device__ inline void design(long long b, int first, int count, int from, int h
 #pragma unroll 1
         for (int k0 = 0; k0 <= v.n; k0 += BANDS) {
             const int n_bands = v.n + 1 - k0 < BANDS ? v.n + 1 - k0 : BANDS;
-            __syncthreads();
-#pragma unroll 1
-            for (int f = threadIdx.x / 32; f < n_sets * FRAMES; f += blockDim.x / 32) {
-                const int frame = first + f < v.n_frames ? first + f : v.n_frames - 1;
-                const real* bands = magnitudes + (long long)frame * (v.n + 1) + k0;
-                for (int k = threadIdx.x % 32; k < n_bands + n_bands % 2; k += 32) {
-                    real x = k < n_bands ? bands[k] : 0;
-                    if (k0 + k == 0 || k0 + k == v.n) x /= 2;
-                    ((real*)(staged + k * fours))[f] = x;
-                }
+            if (round == 0 || v.n >= BANDS) {  // or all of them are there
+                __syncthreads();
+                stage_bands(b, first, n_sets, k0, n_bands, v, staged);
+                __syncthreads();
             }
-            __syncthreads();
             if (!is_busy) continue;
 #pragma unroll 1
             for (int k = 0; k < n_bands; k += 2) {
@@ -273,12 +282,34 @@ __device__ inline void design(long long b, int first, int count, int from, int h
         rows[k / zeros * row + (k % zeros < LEAD ? k % zeros : k % zeros + here)] = 0;
 }
 
+// What the taps at `count` lags from m0 on make, in pairs of rows: r[m] + r[n - m] and r[m] - r[n - m].
+__device__ inline void fold(const real* rows, int n_rows, int m0, int count, int from, int here, const Filter& v,
+                            Four* staged)
+{
+    const int row = LEAD + v.tile + TRAIL, n_sets = (n_rows + FRAMES - 1) / FRAMES, fours = staged_row(n_sets);
+#pragma unroll 1
+    for (int m = threadIdx.x % 32; m < count; m += 32) {
+        int taps[4];
+#pragma unroll
+        for (int side = 0; side < 4; ++side) taps[side] = tap_of(m0 + m, side, from, here, v);
+        for (int r = threadIdx.x / 32; r < n_sets * FRAMES; r += blockDim.x / 32) {
+            const real* tap_row = rows + r * row + LEAD;
+            real lags[2] = {0, 0};
+#pragma unroll
+            for (int side = 0; side < 4; ++side)
+                if (taps[side] >= 0 && r < n_rows) lags[side & 1] += tap_row[taps[side]];
+            ((real*)(staged + 2 * m * fours))[r] = lags[0] + lags[1];
+            ((real*)(staged + (2 * m + 1) * fours))[r] = lags[0] - lags[1];
+        }
+    }
+}
+
 // The design transposed: from rows of weighted gradients of taps, `n_rows` of them, the gradients of magnitudes, to be
 // added to `parts` [n_rows, n + 1] if these are not the first taps. Begins with a barrier.
 __device__ inline void gather(int n_rows, int from, int here, const Filter& v, const real* rows, Four* staged,
                               real* parts)
 {
-    const int row = LEAD + v.tile + TRAIL, n_sets = (n_rows + FRAMES - 1) / FRAMES, fours = staged_row(n_sets);
+    const int n_sets = (n_rows + FRAMES - 1) / FRAMES, fours = staged_row(n_sets);
     const int n_lags = v.n / 2 + 1, n_bands = v.n + 1, n_items = n_bands * n_sets;
 #pragma unroll 1
     for (int round = 0; round < n_items; round += blockDim.x) {
@@ -291,21 +322,11 @@ __device__ inline void gather(int n_rows, int from, int here, const Filter& v, c
 #pragma unroll 1
         for (int m0 = 0; m0 < n_lags; m0 += BANDS / 2) {
             const int count = n_lags - m0 < BANDS / 2 ? n_lags - m0 : BANDS / 2;
-            __syncthreads();
-#pragma unroll 1
-            for (int r = threadIdx.x / 32; r < n_sets * FRAMES; r += blockDim.x / 32) {
-                for (int m = threadIdx.x % 32; m < count; m += 32) {
-                    real lags[2] = {0, 0};  // of r[m] and r[n - m]
-#pragma unroll
-                    for (int side = 0; side < 4; ++side) {
-                        const int tap = tap_of(m0 + m, side, from, here, v);
-                        if (tap >= 0 && r < n_rows) lags[side & 1] += rows[r * row + LEAD + tap];
-                    }
-                    ((real*)(staged + 2 * m * fours))[r] = lags[0] + lags[1];
-                    ((real*)(staged + (2 * m + 1) * fours))[r] = lags[0] - lags[1];
-                }
+            if (round == 0 || n_lags > BANDS / 2) {  // or all of them are there
+                __syncthreads();
+                fold(rows, n_rows, m0, count, from, here, v, staged);
+                __syncthreads();
             }
-            __syncthreads();
             if (item >= n_items) continue;
 #pragma unroll 1
             for (int m = 0; m < count; ++m) {
@@ -419,8 +440,8 @@ fir_backward(const real* __restrict__ magnitudes, const real* __restrict__ audio
     const long long b = blockIdx.x / pieces / n_groups;
     const int count = n_frames - first < own ? n_frames - first : own;
 
-    const long long low = frame_start(first, v) + (long long)j * piece, end = frame_start(first + count, v);
-    const long long high = pieces > 1 && low + piece < end ? low + piece : end;
+    const long long low = frame_start(first, v) + (long long)j * piece, last = frame_start(first + count, v);
+    const long long high = pieces > 1 && low + piece < last ? low + piece : last;
     look_at(first, count, low < high ? low : high, high, v, frames);
     if (parts) stage_samples(b, first, count, v, frames, x0, x1);
     const int total = frames.borders[count];
@@ -430,11 +451,11 @@ fir_backward(const real* __restrict__ magnitudes, const real* __restrict__ audio
         __syncthreads();
         weigh(from, here, v, weights);
         const long long ahead = frames.base + from - delay;
+        const real* seen = g + b * n_out + ahead;
+        const int before = ahead < 0 ? (int)-ahead : 0;  // how many lie before the first and, by `end`, the last one
+        const int n_heard = total + here + SEEN - 2, end = n_out - ahead < n_heard ? (int)(n_out - ahead) : n_heard;
 #pragma unroll 1
-        for (int i = threadIdx.x; i < total + here + SEEN - 2; i += blockDim.x) {
-            const long long p = ahead + i;
-            heard[i] = p >= 0 && p < n_out ? g[b * n_out + p] : 0;
-        }
+        for (int i = threadIdx.x; i < n_heard; i += blockDim.x) heard[i] = i >= before && i < end ? seen[i] : 0;
         if (d_audio) {
             design(b, first, count + overlap, from, here, v, weights, staged, rows);
             __syncthreads();
