@@ -110,13 +110,14 @@ const size_t cs_dynamic_smem_size = {size};
 
 
 class Library:
-    """A loaded shared object with kernels; `check`: whether it was built for the checker."""
+    """A loaded shared object with kernels; `check`: built for the checker, `counted`: to count instructions."""
 
-    def __init__(self, path: Path, kernels: list[str], check: bool):
+    def __init__(self, path: Path, kernels: list[str], check: bool, counted: bool = False):
         self.path, self.kernels, self.check = path, kernels, check
         self.library = ctypes.CDLL(str(path))
         self.library.cs_report.restype = ctypes.c_char_p
         self.library.cs_counts.restype = ctypes.POINTER(ctypes.c_uint64)
+        self.counter = ctypes.c_uint64.in_dll(self.library, "cs_instructions") if counted else ctypes.c_uint64()
 
     def get_function(self, name: str) -> "Kernel":
         return Kernel(self, name)
@@ -199,6 +200,7 @@ class Kernel:
         three = ctypes.c_uint * 3
         settings = _Settings(ORDERS[order], seed, int(ftz), int(self.module.check), preempt)
         library = self.module.library
+        self.module.counter.value = 0
         failed = library.cs_launch(
             self.function, three(*grid, *[1] * (3 - len(grid))), three(*block, *[1] * (3 - len(block))),
             ctypes.c_size_t(shared_mem), pointers, (ctypes.c_uint64 * len(table))(*table), len(buffers),
@@ -206,6 +208,7 @@ class Kernel:
         )  # fmt: skip
         names = ("global reads", "global writes", "shared reads", "shared writes", "atomics", "switches")
         self.counts = dict(zip(names, library.cs_counts()[:6], strict=True))
+        self.counts["instructions"] = self.module.counter.value
         for i, x in arrays.items():
             if buffers[i] is not x and self.signature[i] == "w":
                 x[...] = buffers[i]

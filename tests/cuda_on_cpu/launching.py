@@ -18,16 +18,15 @@ def from_c(text: str, name: str, options: tuple[str, ...], check: bool) -> Libra
     return Module(text, options, check=check, name=name)
 
 
-def from_ptx(architecture: str) -> Build:
-    """NVRTC's PTX for an architecture, through g++."""
+def from_ptx(architecture: str, *, count: bool = False) -> Build:
+    """NVRTC's PTX for an architecture, through g++; `count`: executed instructions are counted."""
 
     def build(text: str, name: str, options: tuple[str, ...], check: bool) -> Library:
         # PTX does not tell a pointer to constants from one to results; the C++ of the same source does.
         c = Module(text, options, name=name)
         signatures = {kernel: c.get_function(kernel).signature for kernel in c.kernels}
-        return PtxModule(
-            nvrtc.ptx(text, architecture, options, name=name), check=check, name=name, signatures=signatures
-        )
+        code = nvrtc.ptx(text, architecture, options, name=name)
+        return PtxModule(code, check=check, count=count, name=name, signatures=signatures)
 
     return build
 
@@ -38,18 +37,17 @@ class Executor:
     Args:
       build: from_c or from_ptx(...).
       check: whether every access is checked.
-      change: makes another text of a source, for mutants.
       settings: of executor.Kernel: order, seed, preempt.
     """
 
-    def __init__(self, build: Build = from_c, *, check: bool = False, change: Callable | None = None, **settings: Any):
-        self.build, self.check, self.change, self.settings = build, check, change, settings
+    def __init__(self, build: Build = from_c, *, check: bool = False, **settings: Any):
+        self.build, self.check, self.settings = build, check, settings
         self.launched: list[str] = []
+        self.counts: dict[str, dict[str, int]] = {}  # of the last launch of each kernel
         self._module = lru_cache(self._make)
 
     def _make(self, file: str, float64: bool) -> Library:
         text = launch.source(file)
-        text = self.change(text) if self.change else text
         return self.build(text, file, launch.options(float64), self.check)
 
     def __call__(
@@ -62,3 +60,4 @@ class Executor:
         outputs = tuple(i for i, letter in enumerate(function.signature) if letter == "w")  # a kernel only writes these
         function((n_blocks,), (n_threads,), args, shared_mem=shared_bytes, outputs=outputs, **self.settings)
         self.launched.append(kernel)
+        self.counts[kernel] = function.counts

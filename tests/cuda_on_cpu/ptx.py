@@ -29,10 +29,11 @@ class Program:
       name: of the source file.
       signatures: kernel -> letters of its parameters (executor.TYPES), which PTX does not tell apart: of a pointer
         and a 64-bit integer, say.
+      count: count the instructions that are executed, in `cs_instructions`.
     """
 
-    def __init__(self, text: str, name: str, signatures: dict[str, str]):
-        self.name, self.signatures = name, signatures
+    def __init__(self, text: str, name: str, signatures: dict[str, str], count: bool = False):
+        self.name, self.signatures, self.count = name, signatures, count
         self.shared: dict[str, tuple[int, int]] = {}  # name -> (offset, size)
         self.dynamic: set[str] = set()
         self.end_of_shared = 0
@@ -47,7 +48,8 @@ class Program:
         forward = [f"static void k_{function}(void** cs_args);" for function in self.functions]
         translated = [self._function(*body) for body in bodies]
         self.dynamic_offset = -(-self.end_of_shared // 1024) * 1024
-        self.cpp = '#include "ptx.h"\n' + "\n".join(self.constants + forward + translated)
+        head = '#include "ptx.h"\n' + ('extern "C" { u64 cs_instructions; }\n' if count else "")
+        self.cpp = head + "\n".join(self.constants + forward + translated)
         self.cpp = self.cpp.replace("CS_DYN_OFF", f"{self.dynamic_offset}u")
 
     def _declare(self, text: str, registers: list[str]) -> None:
@@ -114,7 +116,8 @@ class Program:
                 code.append(statement.replace("$", "D_") + ";")
             elif statement and not statement.startswith("."):
                 names.widths = {name: width for scope in scopes for name, width in scope.items()}
-                code.append(f'\n#line {line} "{self.name}"\n{self._instruction(statement, names, line)}')
+                counted = "++cs_instructions; " if self.count else ""
+                code.append(f'\n#line {line} "{self.name}"\n{counted}{self._instruction(statement, names, line)}')
         return code
 
     @staticmethod
@@ -176,12 +179,21 @@ def _split_statements(body: str) -> Iterator[str]:
 
 
 class PtxModule(Library):
-    """PTX with its kernels, launched like those of executor.Module."""
+    """PTX with its kernels, launched like those of executor.Module.
+
+    With `count`, a kernel's `counts["instructions"]` are those that all threads of its last launch executed together.
+    """
 
     def __init__(
-        self, text: str, *, check: bool = False, name: str = "kernel.cu", signatures: dict[str, str] | None = None
+        self,
+        text: str,
+        *,
+        check: bool = False,
+        count: bool = False,
+        name: str = "kernel.cu",
+        signatures: dict[str, str] | None = None,
     ):
-        program = Program(text, name, signatures or {})
+        program = Program(text, name, signatures or {}, count)
         if not program.kernels:
             raise KernelError(f"{name}: PTX without kernels")
         places = ", ".join(f"{{{offset}u, {size}u}}" for offset, size in program.shared.values()) or "{0u, 0u}"
@@ -192,4 +204,4 @@ class PtxModule(Library):
         )
         files = {"ptx.cpp": program.cpp, "shared.cpp": shared_memory(program.dynamic_offset + DYNAMIC_SHARED, more)}
         flags = ["-ffp-contract=off", "-O1", *(["-DCHECK"] if check else [])]
-        super().__init__(compile_shared(files, flags), program.kernels, check)
+        super().__init__(compile_shared(files, flags), program.kernels, check, count)

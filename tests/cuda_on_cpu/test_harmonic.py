@@ -13,7 +13,7 @@ from fastddsp.kernels.phase import METHODS, Timeline
 from fastddsp.kernels.reference import harmonic as reference
 from tests.autograd.test_oscillators import COMPARED, FLOAT32, port
 from tests.cuda_on_cpu.conftest import executor_of
-from tests.cuda_on_cpu.launching import QUEUE
+from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden.compare import check
 from tests.kernels.test_harmonic import problems, tolerance
 
@@ -159,7 +159,7 @@ def run_all(problem, method, quarter_turns=0, **more):
     audio, final, d_a, d_f0, d_initial, analysed, again, same = empty(
         g, initial, amplitudes, f0, initial, amplitudes, f0, initial
     )
-    a, cotangent, g = *tensors(amplitudes), torch.tensor([0.5, 0.0], dtype=torch.float64), *tensors(g)
+    a, cotangent, g = *tensors(amplitudes), torch.tensor([0.5, 0.0], dtype=torch.float64)[: len(g)], *tensors(g)
     bank.render(a, audio, final)
     bank.gradients(g, a, cotangent, d_a, d_f0, d_initial)
     bank.analyse(g, analysed)
@@ -274,3 +274,25 @@ def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
         results += [run_all(problem, method, segment=4) for method in ("window", "cubic")]
     for i, result in enumerate(results):
         assert_same_bits(result, results[i % 2])
+
+
+# ---------------------------------------------------------------------------------------------------------------- cost
+
+
+@pytest.mark.needs_compiler
+@pytest.mark.needs_nvrtc
+@pytest.mark.parametrize(("n_harmonics", "forward", "backward"), [(18, 22, 47), (100, 6.2, 18.7), (1000, 4.0, 14.5)])
+def test_instructions_of_whole_kernels_for_a_harmonic_sample(
+    monkeypatch, record_property, n_harmonics, forward, backward
+):
+    """Loops, starts, staging and idle threads: 64 intervals of 64 samples, all harmonics audible."""
+    counted = Executor(from_ptx("90", count=True))
+    monkeypatch.setattr(launch, "launch", counted)
+    monkeypatch.setattr(harmonic, "ENOUGH_BLOCKS", 9)  # blocks own 7 frames, as they do where there are many
+    problem = problem_of(np.float32, 64 * 64, 64, n_harmonics, 7000.0 / n_harmonics, batch=1)
+    run_all(problem, "window")
+    units = 64 * 64 * n_harmonics
+    executed = {kernel: counts["instructions"] / units for kernel, counts in counted.counts.items()}
+    record_property("instructions a harmonic-sample", executed)
+    assert executed["harmonic_bank"] <= forward
+    assert executed["harmonic_gradients"] <= backward
