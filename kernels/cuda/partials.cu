@@ -354,7 +354,7 @@ __device__ inline void gradient(const real* frequencies, const double* initial_p
     products += (b * line.n_intervals + i) * n_kinds * line.n_partials + k;
 
     Partial p = {0, 0, 0, 0, 0, 0, 0};
-    if (slice < slices && k < line.n_partials)
+    if (k < line.n_partials)
         p = look_at(frequencies, initial_phase + b * line.n_partials, phases, i, k, span, line);
     const real broken = span.count ? p.a0 : 0;  // NaN where a frequency is not finite
     const int end = (int)min((unsigned)span.count, p.length == ALWAYS ? ALWAYS : p.from + p.length);

@@ -81,6 +81,19 @@ def test_kernels_equal_their_specification(executor, dtype, problem, quarter_tur
         np.testing.assert_allclose(d_frequencies[b], expected, rtol=4 * np.finfo(dtype).eps, atol=limit * scale)
 
 
+@DTYPES
+@pytest.mark.parametrize("method", METHODS)
+def test_envelopes_are_those_of_the_specification(executor, dtype, method):
+    frequencies = np.full((1, 4, 1), 100.0, dtype)
+    amplitudes, g = np.array([3.0, -1, 4, 1.5], dtype)[None, :, None], np.ones((1, 4 * 7), dtype)
+    settings = Timeline(28, 4), 16000.0, 8000.0, method
+    audio, _, d_amplitudes, *_ = run_all((frequencies, amplitudes, g, np.zeros((1, 1))), (*settings, 1))
+    f, rest = frequencies[0].astype(float), (*settings, np.zeros(1), np.pi / 2)
+    expected = reference.bank(f, amplitudes[0], *rest), reference.analysis(g[0], f, *rest)
+    for actual, wanted in zip((audio[0], d_amplitudes[0]), expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=40 * tolerance(dtype, 28))  # amplitudes, samples
+
+
 @pytest.mark.parametrize("case", SHIFTED, ids=str)
 def test_shifted_harmonics_are_those_of_magenta_and_of_float64(cuda_ops, case):
     def port(*inputs, **args):
