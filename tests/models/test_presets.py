@@ -224,7 +224,7 @@ def test_a_perceptual_loss_is_added_and_its_network_is_neither_trained_nor_saved
         ({"level": "volume"}, r"level must be one of \['loudness', 'power'\], got 'volume'"),
         ({"f0_encoder": "tiny"}, "f0_encoder must be one of"),
         ({"f0_encoder": "small", "level": "power"}, 'level must be "loudness" with an f0_encoder'),
-        ({"perceptual_weight": 1.0, "sample_rate": 48000, "n_samples": 192}, "sample_rate must be 16000, which CREPE hears"),
+        ({"perceptual_weight": 1.0, "sample_rate": 48000, "n_samples": 192}, "must be 16000, which CREPE hears"),
     ],
 )
 def test_wrong_settings_are_explained(settings, message):
