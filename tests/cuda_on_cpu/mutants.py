@@ -79,8 +79,8 @@ MUTANTS = [
     Mutant("p and q of the wrong team", "const int n_plain = intervals[team].plain",
            "const int n_plain = intervals[0].plain"),
     Mutant("q's sign", "above1 + below1, above1 - below1};", "above1 + below1, below1 - above1};"),
-    Mutant("second frame is the first", "amplitudes + frame_of(frame + team + 1,",
-           "amplitudes + frame_of(frame + team,"),
+    Mutant("second frame is the first", "amplitudes + frame_of(frame + threadIdx.x + 1,",
+           "amplitudes + frame_of(frame + threadIdx.x,"),
     Mutant("one cosine short", "for (int j = 0; j < HALF; ++j) {\n            const Pair",
            "for (int j = 0; j < HALF - 1; ++j) {\n            const Pair"),
     Mutant("turned the other way", "turn(o.s[l], o.c[l], o.turn_sine[l],", "turn(o.s[l], o.c[l], -o.turn_sine[l],"),
@@ -320,12 +320,13 @@ def verdict(status: int, output: Path) -> str:
 
 def try_all(mutants: Sequence[Mutant], folder: Path) -> Iterator[tuple[Mutant, str]]:
     """Every mutant with its verdict as it comes, as many at a time as there are processors."""
+    for mutant in mutants:
+        if changed(mutant, launch.source(mutant.file)) == launch.source(mutant.file):
+            raise ValueError(f"{mutant.name}: there is no such place in {mutant.file}")
     waiting, running = list(mutants), {}
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
             mutant, output = waiting.pop(0), folder / str(len(waiting))
-            if changed(mutant, launch.source(mutant.file)) == launch.source(mutant.file):
-                raise ValueError(f"{mutant.name}: there is no such place in {mutant.file}")
             pid = os.fork()  # from here, because to import torch and Numba takes longer than most tests
             if pid == 0:
                 run_tests(mutant, output)
