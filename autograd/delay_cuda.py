@@ -5,10 +5,10 @@ import torch
 from fastddsp.autograd import dispatch
 
 
-def _delay(phase, *settings):
+def _delay(phase, max_length, wrap, order):
     from fastddsp.kernels.cuda.delay import Delay
 
-    return Delay(phase.contiguous(), *settings, dispatch.queue(phase))
+    return Delay(phase.contiguous(), max_length, wrap, order, dispatch.queue(phase))
 
 
 def delay(phase, audio, *settings):

@@ -7,12 +7,13 @@ import torch
 from fastddsp.autograd import dispatch
 
 
-def _bank(frequencies, initial_phase, n_samples, first_frame, n_intervals, *settings):
+def _bank(frequencies, initial_phase, n_samples, first_frame, n_intervals, sample_rate, nyquist, method, quarter_turns):
     from fastddsp.kernels.cuda.partials import Bank
     from fastddsp.kernels.phase import Timeline
 
     timeline = Timeline(n_samples, n_intervals, first_frame)
-    return Bank(frequencies.contiguous(), initial_phase.contiguous(), timeline, *settings, dispatch.queue(frequencies))
+    controls, queue = (frequencies.contiguous(), initial_phase.contiguous()), dispatch.queue(frequencies)
+    return Bank(*controls, timeline, sample_rate, nyquist, method, quarter_turns, queue)
 
 
 def bank(frequencies, amplitudes, initial_phase, *settings):

@@ -57,10 +57,11 @@ def _lookup(phase, wavetables, order):
     return Lookup(phase.contiguous(), wavetables.contiguous(), order, dispatch.queue(phase))
 
 
-def _oscillator(f0_hz, wavetables, initial_phase, *settings):
+def _oscillator(f0_hz, wavetables, initial_phase, n_samples, sample_rate, order):
     """The kernels' view of a synthesizer, and its final phase."""
     from fastddsp.kernels.cuda.wavetable import Oscillator
 
     final_phase = torch.empty_like(initial_phase, memory_format=torch.contiguous_format)
     inputs = (x.contiguous() for x in (f0_hz, wavetables, initial_phase))
-    return Oscillator(*inputs, final_phase, *settings, dispatch.queue(f0_hz)), final_phase
+    settings = n_samples, sample_rate, order, dispatch.queue(f0_hz)
+    return Oscillator(*inputs, final_phase, *settings), final_phase

@@ -124,7 +124,7 @@ class Oscillator(Lookup):
             args = *tensors, np.int32(self.batch), *self._sizes(amplitudes, self.order)
             self._launch("wavetable_sums", self.batch * sum(intervals), n_threads, args)
         if d_f0 is not None:
-            sides = moments.new_empty((self.batch, n_f0, 2))
+            sides = final.new_empty((self.batch, n_f0, 2))
             sizes = map(np.int64, (self.n_samples, n_f0, self.n_samples // n_f0, 0, n_f0))
             args = moments, final, sides, d_f0, d_initial, *sizes, self.sample_rate
             self._launch("phase_gradient", self.batch, SCAN_THREADS, args, "harmonic.cu")
