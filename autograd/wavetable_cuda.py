@@ -62,6 +62,6 @@ def _oscillator(f0_hz, wavetables, initial_phase, n_samples, sample_rate, order)
     from fastddsp.kernels.cuda.wavetable import Oscillator
 
     final_phase = torch.empty_like(initial_phase, memory_format=torch.contiguous_format)
-    inputs = (x.contiguous() for x in (f0_hz, wavetables, initial_phase))
+    inputs = f0_hz.contiguous(), wavetables.contiguous(), initial_phase.contiguous()
     settings = n_samples, sample_rate, order, dispatch.queue(f0_hz)
     return Oscillator(*inputs, final_phase, *settings), final_phase
