@@ -269,11 +269,11 @@ __device__ inline void design(long long b, int first, int count, int from, int h
         for (int side = 0; side < 4; ++side) {
             const int tap = tap_of(m, side, from, here, v);
             if (tap < 0) continue;
+            real* target = rows + set * FRAMES * row + LEAD + tap;
+            const real weight = weights[tap], sign = side & 1 ? (real)-1 : (real)1;
 #pragma unroll
-            for (int f = 0; f < FRAMES; ++f)
-                if (set * FRAMES + f < count)
-                    rows[(set * FRAMES + f) * row + LEAD + tap] =
-                        weights[tap] * (side & 1 ? even[f] - odd[f] : even[f] + odd[f]);
+            for (int f = 0; f < FRAMES; ++f, target += row)
+                if (set * FRAMES + f < count) *target = weight * fused(sign, odd[f], even[f]);
         }
     }
     const int zeros = row - here;
@@ -359,7 +359,11 @@ __device__ inline void convolve(const real* x, const Frames& frames, int count, 
     const int end = q + SAMPLES < frames.borders[count] ? q + SAMPLES : frames.borders[count];
     int n = q - (here - 1) > 0 ? q - (here - 1) : 0, f = 0;
     if (n >= end) return;
-    while (frames.borders[f + 1] <= n) ++f;
+#pragma unroll
+    for (int step = 16; step; step /= 2) {  // the last frame that begins by then; MOST_FRAMES are less than 32
+        const int later = f + step < count ? f + step : count;
+        if (frames.borders[later] <= n) f = later;
+    }
 #pragma unroll 1
     while (n < end) {
         add_terms<true>(x + n + STEPS * f, rows + f * row + LEAD + q - n - (STEPS - 1), y);
@@ -507,20 +511,24 @@ fir_backward(const real* __restrict__ magnitudes, const real* __restrict__ audio
     }
 }
 
-// d_magnitudes [batch, n_frames, n_bands] = the parts of each, in order. Grid: over all threads.
+// d_magnitudes [batch, n_frames, n_bands] = the parts of each, in order. Grid: batch x n_frames.
 extern "C" __global__ void __launch_bounds__(THREADS)
-sum_parts(const real* __restrict__ parts, real* __restrict__ d_magnitudes, long long n_numbers, int n_frames,
-          int n_bands, int pieces, int n_phases)
+sum_parts(const real* __restrict__ parts, real* __restrict__ d_magnitudes, int n_frames, int n_bands, int pieces,
+          int n_phases)
 {
-    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n_numbers) return;
-    const long long frame = i / n_bands, step = (long long)n_phases * n_bands;
-    const real* own = parts + frame * pieces * step + i % n_bands;
-    real sum = 0;
-    for (int j = 0; j < pieces; ++j) sum += own[j * step];
-    if (n_phases == 2 && frame % n_frames) {
+    const long long step = (long long)n_phases * n_bands;
+    const bool has_before = n_phases == 2 && blockIdx.x % n_frames;
+#pragma unroll 1
+    for (int k = threadIdx.x; k < n_bands; k += blockDim.x) {
+        const real* own = parts + blockIdx.x * pieces * step + k;
         const real* before = own - pieces * step + n_bands;
-        for (int j = 0; j < pieces; ++j) sum += before[j * step];
+        real sum = 0;
+#pragma unroll 4
+        for (int j = 0; j < pieces; ++j) sum += own[j * step];
+        if (has_before) {
+#pragma unroll 4
+            for (int j = 0; j < pieces; ++j) sum += before[j * step];
+        }
+        d_magnitudes[(long long)blockIdx.x * n_bands + k] = sum;
     }
-    d_magnitudes[i] = sum;
 }

@@ -115,11 +115,8 @@ class Filter:
             self._backward_bytes(own, piece),
         )  # fmt: skip
         if parts is not d_magnitudes:
-            n_numbers = self.batch * self.n_frames * self.n_bands
             numbers = (np.int32(n) for n in (self.n_frames, self.n_bands, pieces, phases))
-            self._launch(
-                "sum_parts", -(-n_numbers // THREADS), THREADS, (parts, d_magnitudes, np.int64(n_numbers), *numbers)
-            )
+            self._launch("sum_parts", self.batch * self.n_frames, THREADS, (parts, d_magnitudes, *numbers))
 
     def _staged(self, n_samples: int, n_frames: int) -> int:
         """Room for samples with zeros after each frame."""

@@ -191,7 +191,11 @@ MUTANTS = [
     Mutant("window forgotten backward", "= weights[l + i] * sums[i];", "= sums[i];", 0, FIR),
     Mutant("a piece not added", "j < pieces; ++j) sum += own", "j < pieces - 1; ++j) sum += own", 0, FIR),
     Mutant("own part for the frame before's", "own - pieces * step + n_bands", "own - pieces * step", 0, FIR),
-    Mutant("sums beyond the end", "if (i >= n_numbers) return;", "", 0, FIR),
+    Mutant("sums beyond the last band", "k < n_bands; k += blockDim.x) {\n        const real* own",
+           "k <= n_bands; k += blockDim.x) {\n        const real* own", 0, FIR),
+    Mutant("bands beyond a block's threads not added", "k < n_bands; k += blockDim.x) {\n        const real* own",
+           "k < n_bands; k += n_bands) {\n        const real* own", 0, FIR),
+    Mutant("first frame in the wrong half", "int step = 16; step;", "int step = 8; step;", 0, FIR),
     # partials: partials.cu, blend.cuh
     Mutant("advance rounded down", "* slope + 0x2000)", "* slope)", 0, PARTIALS),
     Mutant("frequency at the frame, not at the first sample", "__dmul_rn(rise, span.fraction)", "0.0", 0, PARTIALS),

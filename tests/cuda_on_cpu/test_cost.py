@@ -25,7 +25,7 @@ REGISTERS = {
     "segment_advances": (72, 72),
     "fir_forward": (128, 192),
     "fir_backward": (104, 136),
-    "sum_parts": (72, 72),
+    "sum_parts": (48, 56),
     "partial_phases": (64, 64),
     "partials_bank": (152, 160),
     "partials_gradients": (96, 144),

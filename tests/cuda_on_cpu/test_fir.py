@@ -13,7 +13,7 @@ from fastddsp.kernels.reference import fir as reference
 from fastddsp.kernels.reference.noise import noise as reference_noise
 from tests.autograd.test_filters import DESIGN_AND_FILTER, NOISE
 from tests.cuda_on_cpu.conftest import executor_of
-from tests.cuda_on_cpu.launching import QUEUE
+from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden.compare import check
 from tests.kernels.test_fir import problems, tolerances
 
@@ -242,3 +242,27 @@ def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
         results.append(result + run_all(*problem, window_size, False, needs_magnitudes=False))
     for result in results[1:]:
         assert_same_bits(result, results[0])
+
+
+# ---------------------------------------------------------------------------------------------------------------- cost
+
+
+@pytest.mark.needs_compiler
+@pytest.mark.needs_nvrtc
+@pytest.mark.parametrize(
+    ("what", "forward", "backward"), [("audio", 592, 985), ("noise", 627, 590), ("gliding", 865, 1890)]
+)
+def test_instructions_of_whole_kernels_for_a_sample(monkeypatch, record_property, what, forward, backward):
+    """Sums, design, staging and idle threads: 90 frames of 64 samples, 65 bands, 128 taps."""
+    counted = Executor(from_ptx("90", count=True))
+    monkeypatch.setattr(launch, "launch", counted)
+    choose(monkeypatch, ENOUGH_BLOCKS=1)
+    audio, g, magnitudes = (x[:1] for x in problem_of(np.float32, 90 * 64, 90, 65))
+    noise = Source(seeds=torch.tensor([1]))
+    run_all(
+        None if what == "noise" else audio, g, magnitudes, 257, what == "gliding", noise if what == "noise" else None
+    )
+    executed = {kernel: counts["instructions"] / (90 * 64) for kernel, counts in counted.counts.items()}
+    record_property(f"instructions a sample, {what}", executed)
+    assert executed["fir_forward"] <= forward
+    assert executed["fir_backward"] <= backward
