@@ -321,9 +321,10 @@ __device__ inline void stage(const real* g, long long i, const Span& span, int b
     __syncthreads();
 }
 
-// The sum over slices of one number of every thread. Begins with a barrier.
+// The sum over slices of one number of every thread.
 __device__ inline real over_slices(real number, int width, int slices, real* room)
 {
+    if (slices == 1) return number;
     __syncthreads();
     room[threadIdx.x] = number;
     __syncthreads();

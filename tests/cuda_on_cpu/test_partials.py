@@ -16,7 +16,7 @@ from fastddsp.kernels.phase import METHODS, Timeline
 from fastddsp.kernels.reference import partials as reference
 from tests.autograd.test_partials import SHIFTED, SHIFTED_FLOAT32
 from tests.cuda_on_cpu.conftest import executor_of
-from tests.cuda_on_cpu.launching import QUEUE
+from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden.compare import check
 from tests.kernels.test_partials import problems, tolerance
 
@@ -250,3 +250,23 @@ def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
         results += [run_all(problem, (*rest, 8000.0, method, 0)) for method in ("window", "cubic")]
     for i, result in enumerate(results):
         assert_same_bits(result, results[i % 2])
+
+
+# ---------------------------------------------------------------------------------------------------------------- cost
+
+
+@pytest.mark.needs_compiler
+@pytest.mark.needs_nvrtc
+@pytest.mark.parametrize(("n_partials", "forward", "backward"), [(100, 28.5, 72), (1000, 27.5, 58)])
+def test_instructions_of_all_launches_for_a_partial_sample(monkeypatch, record_property, n_partials, forward, backward):
+    """Loops, what a partial costs once in an interval of 64 samples, idle threads, and the scans over intervals."""
+    counted = Executor(from_ptx("90", count=True))
+    monkeypatch.setattr(launch, "launch", counted)
+    problem, rest = problem_of(np.float32, 32 * 64, 32, n_partials, 7900.0)
+    run_all(problem, (*rest, 8000.0, "window", 0))
+    executed = {kernel: counts["instructions"] for kernel, counts in counted.counts.items()}
+    record_property("instructions", executed)
+    units = 2 * 32 * 64 * n_partials  # phases are laid out before each of the two
+    assert (executed["partial_phases"] + executed["partials_bank"]) / units <= forward
+    rest = executed["partials_gradients"] + executed["partials_frames"]
+    assert (executed["partial_phases"] + rest) / units <= backward
