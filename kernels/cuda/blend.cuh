@@ -20,16 +20,21 @@ __device__ __forceinline__ real keys_outer(real d)
     return fused(fused(fused((real)-0.75, d, (real)3.75), d, (real)-6), d, (real)3);
 }
 
-// Weights of taps `tap` and `tap + 1` at the fraction rest / n_samples of the way to the next frame.
-__device__ __forceinline__ void blend(int method, int tap, long long rest, long long n_samples, real& w0, real& w1)
+// Of cubic blending: rest / n_samples of the way to the next frame, rounded to 1/1024 exactly where the specification
+// rounds it.
+__device__ __forceinline__ real cubic_fraction(double rest, double n_samples)
 {
-    if (method == CUBIC) {  // the fraction is rounded to 1/1024, exactly where the specification rounds it
-        const real x = (real)(rint((double)rest / (double)n_samples * 1024) / 1024);
+    return (real)(rint(rest / n_samples * 1024) / 1024);
+}
+
+// Weights of taps `tap` and `tap + 1` at a fraction x of the way to the next frame.
+__device__ __forceinline__ void blend(int method, int tap, real x, real& w0, real& w1)
+{
+    if (method == CUBIC) {
         w0 = tap == 0 ? keys_outer(1 + x) : keys_inner(1 - x);
         w1 = tap == 0 ? keys_inner(x) : keys_outer(2 - x);
         return;
     }
-    const real x = (real)rest / (real)n_samples;
     w1 = 0;
     if (method == LINEAR) w1 = x;
     if (method == WINDOW) {  // sin^2 of a quarter turn
@@ -37,4 +42,12 @@ __device__ __forceinline__ void blend(int method, int tap, long long rest, long 
         w1 = s * s;
     }
     w0 = 1 - w1;
+}
+
+// The same at rest / n_samples of the way.
+__device__ __forceinline__ void blend(int method, int tap, long long rest, long long n_samples, real& w0, real& w1)
+{
+    const bool is_cubic = method == CUBIC;
+    const real x = is_cubic ? cubic_fraction((double)rest, (double)n_samples) : (real)rest / (real)n_samples;
+    blend(method, tap, x, w0, w1);
 }

@@ -1,43 +1,16 @@
-// Weights of the frames that a sample's amplitude blends: those of envelope_weights in kernels/phase.py.
+// Weights of the frames that a sample's amplitude blends, where an interval is known.
 #pragma once
+#include "blend.cuh"
 #include "phase.cuh"
-#include "sine.cuh"
-
-#define NEAREST 0
-#define LINEAR 1
-#define WINDOW 2
-#define CUBIC 3
-
-__device__ __forceinline__ int n_taps(int method) { return method == CUBIC ? 4 : 2; }
-__device__ __forceinline__ int tap_offset(int method) { return method == CUBIC ? -1 : 0; }
-
-// Keys' kernel with a = -0.75 at distance d <= 1, and at 1 <= d <= 2.
-__device__ __forceinline__ real keys_inner(real d)
-{
-    return fused(fused((real)1.25, d, (real)-2.25) * d, d, (real)1);
-}
-__device__ __forceinline__ real keys_outer(real d)
-{
-    return fused(fused(fused((real)-0.75, d, (real)3.75), d, (real)-6), d, (real)3);
-}
 
 // Weights of taps `tap` and `tap + 1` at sample m of interval i.
 __device__ __forceinline__ void tap_weights(int method, int tap, const Interval& v, long long i, int m,
                                             const Timeline& t, real& w0, real& w1)
 {
-    if (method == CUBIC) {  // the fraction is rounded to 1/1024, exactly where the specification rounds it
-        const double rest = (double)((v.start + m) * t.n_intervals - i * t.n_samples);
-        const real x = (real)(rint(rest / (double)t.n_samples * 1024) / 1024);
-        w0 = tap == 0 ? keys_outer(1 + x) : keys_inner(1 - x);
-        w1 = tap == 0 ? keys_inner(x) : keys_outer(2 - x);
-        return;
-    }
-    const real x = fused((real)m, t.step, v.fraction);
-    w1 = 0;
-    if (method == LINEAR) w1 = x;
-    if (method == WINDOW) {  // sin^2 of a quarter turn
-        const real quarter = x / 4, s = quarter * odd(quarter * quarter);
-        w1 = s * s;
-    }
-    w0 = 1 - w1;
+    real x;
+    if (method == CUBIC)
+        x = cubic_fraction((double)((v.start + m) * t.n_intervals - i * t.n_samples), (double)t.n_samples);
+    else
+        x = fused((real)m, t.step, v.fraction);
+    blend(method, tap, x, w0, w1);
 }

@@ -69,10 +69,9 @@ MUTANTS = [
     Mutant("phases read before they are written", BARRIER, "", 3),
     Mutant("an interval's own advance before it", "for (int j = 0; j < k; ++j) before",
            "for (int j = 0; j <= k; ++j) before"),
-    # envelopes: envelope.cuh
+    # envelopes: blend.cuh, envelope.cuh
     Mutant("weights swapped", "w0 = 1 - w1;", "w0 = w1; w1 = 1 - w0;"),
-    Mutant("cubic weights not rounded", "rint(rest / (double)t.n_samples * 1024) / 1024",
-           "(rest / (double)t.n_samples)"),
+    Mutant("cubic weights not rounded", "rint(rest / n_samples * 1024) / 1024", "rest / n_samples"),
     # forward
     Mutant("staging guard gone", "h <= n_plain ? row[h - 1] : 0", "row[h - 1]"),
     Mutant("last plain harmonic left out", "h <= n_plain ? row[h - 1] : 0", "h < n_plain ? row[h - 1] : 0"),
@@ -223,8 +222,7 @@ MUTANTS = [
            PARTIALS),
     Mutant("idle teams write too", "if (is_there && at.m + l * team", "if (at.m + l * team", 0, PARTIALS),
     Mutant("rounds overlap", "round * team * SAMPLES + member", "round * team + member", 0, PARTIALS),
-    Mutant("cubic weights not rounded", "rint((double)rest / (double)n_samples * 1024) / 1024",
-           "((double)rest / (double)n_samples)", 0, PARTIALS),
+    Mutant("cubic weights not rounded", "rint(rest / n_samples * 1024) / 1024", "rest / n_samples", 0, PARTIALS),
     Mutant("tile filled while it is read", BARRIER, "", 7, PARTIALS),
     Mutant("tile read before it is filled", BARRIER, "", 8, PARTIALS),
     Mutant("sums over slices: written while they are read", BARRIER, "", 9, PARTIALS),
