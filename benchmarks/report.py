@@ -20,15 +20,15 @@ def benchmarks() -> tuple[dict, dict[str, dict]]:
 def kernel_rows(results: dict[str, dict]) -> list[str]:
     """One row a comparison: our time, rivals over ours, share of the peak, memory."""
     rows = [
-        "| forward + backward unless marked | fastddsp | plain torch, over ours | share of the multiply-add peak "
-        "| peak memory added (data) | plain torch |",
+        "| forward + backward unless marked | fastddsp | rivals, over ours | share of the multiply-add peak "
+        "| peak memory added (data) | rivals |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, info in results.items():
         if "times_slower" not in info:
             continue
         ours, *others = info["seconds"]
-        ratios = "; ".join(f"{way(r)} {info['times_slower'][r]:.0f} x" for r in others)
+        ratios = "; ".join(f"{way(r)} {times(info['times_slower'][r])}" for r in others)
         memory = "; ".join(f"{info['peak_bytes'][r] / 1e6:.0f} MB" for r in others)
         rows.append(
             f"| {name.removeprefix('bench_case[').removesuffix(']')} | {info['seconds'][ours] * 1e3:.2f} ms | {ratios} "
@@ -36,6 +36,11 @@ def kernel_rows(results: dict[str, dict]) -> list[str]:
             f"| {info['peak_bytes'][ours] / 1e6:.1f} MB ({info['data_bytes'] / 1e6:.1f} MB) | {memory} |"
         )
     return rows
+
+
+def times(ratio: float) -> str:
+    """A ratio, with a decimal where it matters."""
+    return f"{ratio:.0f} x" if ratio >= 10 else f"{ratio:.1f} x"
 
 
 def way(rival: str) -> str:
