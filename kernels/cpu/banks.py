@@ -4,10 +4,10 @@ Time of the direct kernel over that of the non-uniform FFT, forward + backward, 
 (docs/performance_nufft.md has the figures, and what f0 that leaps or crosses Nyquist does to them):
 
     K        100    150    250    400    500    1000   2000   4000
-    hop  96  0.6    0.7    0.9    1.1    1.1    1.3    1.3    1.25
-        192  0.7    0.9    1.1  | 1.4    1.5    1.8    1.7    1.7
-        480  1.0  | 1.3    1.9    2.5    2.6    3.6    3.7    3.9
-        960  1.15 | 1.6    2.3    3.1    3.6    5.2    6.3    6.5
+    hop  96  0.47   0.56   0.67   0.88   0.95   1      0.99   0.93
+        192  0.61   0.71   1.1    1.2  | 1.2    1.4    1.5    1.3
+        480  0.88   1.2  | 1.6    2      2.2    2.7    3      2.3
+        960  1.1  | 1.5    1.9    2.6    2.8    4      3.8    3.6
 
 Chosen right of the bars (`least_harmonics`, a cost model of four measured times).
 The choice depends on the number of harmonics, the hop and the precision, never on the length of the call or the batch,

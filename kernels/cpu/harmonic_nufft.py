@@ -57,7 +57,7 @@ MARGIN = 1 / 32
 """How far f0 may rise from a frame's before an interval cannot use its table: half a semitone."""
 ROWS_PER_CHUNK = 58
 """Intervals, or frames in the analysis; up to six more frames touch them."""
-TABLE_NS, CELL_NS, SAMPLE_NS, DIRECT_NS = 350, 3.4, 3.0, 0.042
+TABLE_NS, CELL_NS, SAMPLE_NS, DIRECT_NS = 350, 3.4, 3.0, 0.036
 """Measured time of a table, a harmonic of a table, a sample; and of a harmonic and sample in the direct kernel."""
 WORTH = 1.25
 """How much longer the direct kernel must take before tables are used: harmonics above them cost extra."""
