@@ -30,11 +30,11 @@ def draw_f0(kind: str, rng, n_frames: int, sample_rate: float, n_harmonics: int)
 def tolerance(dtype, amplitudes, n_harmonics: int, n_samples: int) -> float:
     """Error that the arithmetic explains, for a sum of sines weighted by `amplitudes`.
 
-    Relative to the sum of |amplitude|: cosines and sines of j theta, j <= 12, come from those of 4 theta (two doublings,
-    4 eps) by at most two steps of a recurrence, which counts the rounding of its factor up to 3^2 times: 13 eps. A
-    block's center has been turned at most 8 times, 2 eps each: 16 eps; folding and products 3: 32 eps. The phase is off by half a unit of its integer
-    (float32: 2^-33 turns), the specification's by half a unit of a float64 turn for every sample that it adds up; both
-    count times the harmonic's number.
+    Relative to the sum of |amplitude|: cosines and sines of j theta, j <= 12, come from those of 4 theta (two
+    doublings, 4 eps) by at most two steps of a recurrence, which counts the rounding of its factor up to 3^2 times:
+    13 eps. A block's center has been turned at most 8 times, 2 eps each: 16 eps; folding and products 3: 32 eps. The
+    phase is off by half a unit of its integer (float32: 2^-33 turns), the specification's by half a unit of a float64
+    turn for every sample that it adds up; both count times the harmonic's number.
     """
     eps = np.finfo(dtype).eps
     phase = 2 * np.pi * ((2.0**-33 if dtype == np.float32 else 2.0**-50) + n_samples * 2.0**-54) * n_harmonics
