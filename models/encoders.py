@@ -239,10 +239,7 @@ class ExpressionEncoder(DictLayer):
 class EncoderChain(nn.Sequential):
     """Encoders one after the other: each reads the features and what those before it made.
 
-    Several that make a z lay theirs side by side.
-
-    Args:
-        *encoders: Modules from a dictionary to a dictionary.
+    It is given modules from a dictionary to a dictionary, in order. Several that make a z lay theirs side by side.
     """
 
     def forward(self, features: Mapping[str, Any]) -> dict[str, torch.Tensor]:
