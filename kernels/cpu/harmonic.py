@@ -145,7 +145,7 @@ def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, 
         row = amplitudes_of(amplitudes, b, frame + t)
         stage(row, audible[0], blocks, by_harmonic, pointer(staged, t * size))
     for sample in range(lo, hi, lanes):
-        fill_phases(phase, sweep[2], sweep[3], sample - lo, phases)
+        fill_phases(phase, sweep[2], sweep[3], sample - lo, lanes, phases)
         fill_table(load(phases, 0), blocks[1], table)
         store(y, 0, splat(y, (sweep[0] + sweep[1]) * 0.0))
         at = sample % (width - lanes)
@@ -245,7 +245,7 @@ def gradient_of_interval(
             close_slot(ring, slot, gradients_of(out, b, frame + t, own, nobodys))
     moments = 0.0, 0.0, 0.0
     for sample in range(lo, hi, lanes):
-        fill_phases(phase, sweep[2], sweep[3], sample - lo, phases)
+        fill_phases(phase, sweep[2], sweep[3], sample - lo, lanes, phases)
         fill_table(load(phases, 0), blocks[1], table)
         store(y, 0, splat(y, not_finite))
         count, at = min(lanes, hi - sample), sample % (width - lanes)

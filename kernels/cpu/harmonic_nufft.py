@@ -165,7 +165,7 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
             )
             continue
         for sample in range(lo, hi, lanes):
-            fill_phases(phases[b, i], sweep[2], sweep[3], sample - lo, q)
+            fill_phases(phases[b, i], sweep[2], sweep[3], sample - lo, lanes, q)
             place(q, n_cells, odd, lanes, places[0], places[1], places[2])
             store(y, 0, splat(y, 0.0))
             at = sample % (width - lanes)
@@ -220,7 +220,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
                 close_slot(ring, (i + t) % n_taps, gradients_of(out, b, frame + t, own, nobodys))
             continue
         for sample in range(lo, hi, lanes):
-            fill_phases(phases[b, i], sweep[2], sweep[3], sample - lo, q)
+            fill_phases(phases[b, i], sweep[2], sweep[3], sample - lo, lanes, q)
             place(q, n_cells, odd, lanes, places[0], places[1], places[2])
             n = min(lanes, hi - sample)
             for l in range(n):

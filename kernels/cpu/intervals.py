@@ -6,7 +6,7 @@ from numba.core import types
 
 from fastddsp.kernels.cpu.blocks import block_lanes, load_block, top_bits
 from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start
-from fastddsp.kernels.cpu.simd import lane_count, store
+from fastddsp.kernels.cpu.simd import store
 
 WIDTH = block_lanes(types.int64)  # shorter vectors would be stored in pieces, which a load of the tile waits for
 STEPS = np.arange(WIDTH)
@@ -43,18 +43,19 @@ def interval(f0, n_frames, i, n_harmonics, timeline):
 
 
 @njit
-def fill_phases(phase, base, slope, start, phases):
-    """Phases of a tile, the interval's samples from `start` on, rounded to as many bits as the integers of `phases`.
+def fill_phases(phase, base, slope, start, count, phases):
+    """Phases of `count` samples, an interval's from `start` on, rounded to as many bits as the integers of `phases`.
 
     Sample start + l has e + l b + l (l + 1) / 2 slope, with e the phase at `start` and b the increment there. One
-    block of 64-bit lanes after the other follows by sums: second differences are constant.
+    block of 64-bit lanes after the other follows by sums: second differences are constant. The last block is written
+    whole.
     """
     b = base + start * slope
     e = phase + (start + 1) * base + ((start * (start + 1)) >> 1) * slope
     steps = load_block(STEPS, 0)
     exact = steps * b + load_block(TRIANGLES, 0) * slope + e
     rise = steps * (WIDTH * slope) + (WIDTH * b + (WIDTH * (WIDTH + 1) // 2) * slope)
-    for l in range(0, lane_count(phases), WIDTH):
+    for l in range(0, count, WIDTH):
         store(phases, l, top_bits(exact, phases))
         exact = exact + rise
         rise = rise + (WIDTH * WIDTH) * slope

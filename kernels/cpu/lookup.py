@@ -15,8 +15,9 @@ What is called for every tile takes pointers (see fastddsp.kernels.cpu.simd); re
 import numpy as np
 from numba import njit
 
-from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start, tile_phases
-from fastddsp.kernels.cpu.simd import load_register, pointer, register_width, store
+from fastddsp.kernels.cpu.intervals import fill_phases
+from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start
+from fastddsp.kernels.cpu.simd import pointer
 
 MASK, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 TILE = 256
@@ -24,7 +25,7 @@ TILE = 256
 
 
 def workspace(dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Room for a tile: phases (and some more, for whole registers), cells, and rows, the first four the reads."""
+    """Room for a tile: phases (and some more, for whole blocks), cells, and rows, the first four the reads."""
     return np.empty(TILE + 16, np.int64), np.empty(TILE, np.int32), np.empty((8, TILE), dtype)
 
 
@@ -69,22 +70,9 @@ def place_exact(clock, order, n_points, n, size, phases, cells, reads):
         a, c = np.float64(f0[i]), np.float64(f0[frame_of(i + 1, n_frames)])
         base, bend = increments(a, c, i, start, n_samples, n_frames, sample_rate)
         # One sample back: a sample's own advance comes after it.
-        _sweep(starts[i], base, bend, at - start - 1, end - at, phases)
+        fill_phases(starts[i], base, bend, at - start - 1, end - at, phases)
         _cells(phases, n_points, 0.0 * (a + c), end - at, pointer(cells, at - n), pointer(target, at - n))
         i, at = i + 1, end
-
-
-@njit
-def _sweep(phase, base, bend, first, count, out):
-    """tile_phases without a multiplication a sample: whole registers by second differences, as exact."""
-    lanes = register_width(out)
-    tile_phases(phase, base, bend, first, 0, 2 * lanes, out)
-    now = load_register(out, 0)
-    step = load_register(out, lanes) - now
-    for l in range(0, count, lanes):
-        store(out, l, now)
-        now = now + step
-        step = step + bend * (lanes * lanes)
 
 
 @njit

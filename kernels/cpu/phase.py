@@ -71,16 +71,6 @@ def interval_phases(f0, initial_phase, n_samples, n_intervals, first_frame, samp
             start = end
 
 
-@njit
-def tile_phases(phase, base, slope, start, shift, size, out):
-    """out[l]: the top bits of the phase of the interval's sample start + l, rounded, from bit `shift` on."""
-    half = np.int64(1) << np.int64(shift - 1) if shift > 0 else np.int64(0)
-    for l in range(size):
-        m = np.int64(start + l)
-        exact = phase + (m + 1) * base + ((m * (m + 1)) >> np.int64(1)) * slope
-        out[l] = (exact + half) >> np.int64(shift)
-
-
 # reassoc: the sums run in vector lanes; contract: multiply-adds. Both keep float64's 1e-16, far below float32's needs.
 @njit(fastmath={"reassoc", "contract", "nsz"})
 def tile_moments(g, slope, start, count):

@@ -83,7 +83,7 @@ def test_phases_are_the_cpus_bit_for_bit(build, dtype, sweep):
     with np.errstate(over="ignore"):
         before_cpu, samples_cpu, audible_cpu = of_the_cpu(f0, *sweep[1:], nyquist, n_harmonics)
     np.testing.assert_array_equal(before.view(np.int64), before_cpu)
-    if not float64:  # 32 bits of them, rounded as kernels/cpu/phase.py's tile_phases rounds
+    if not float64:  # 32 bits of them, rounded as kernels/cpu/intervals.py's fill_phases rounds
         samples_cpu = (samples_cpu + 2**31) >> 32
     np.testing.assert_array_equal(samples.view(np.int64), samples_cpu)
     finite = ~np.isnan([f0[frame_of(first_frame + k, len(f0))] for k in range(n_intervals + 1)])
