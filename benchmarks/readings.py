@@ -13,7 +13,7 @@ from fastddsp.benchmarks import rivals
 
 def _both_ways(function: Callable[..., torch.Tensor], inputs: tuple, cotangent: torch.Tensor) -> tuple:
     """Output, and gradients of all inputs."""
-    leaves = [x.clone().requires_grad_() for x in inputs]
+    leaves = [x.detach().requires_grad_() for x in inputs]
     out = function(*leaves)
     out.backward(cotangent)
     return out.detach(), *(x.grad for x in leaves)

@@ -136,7 +136,7 @@ class FilteredNoise:
 def _with_gradients(synthesize, *controls_and_cotangent: torch.Tensor) -> tuple:
     """Audio of the controls and, for the cotangent, their gradients."""
     *controls, cotangent = controls_and_cotangent
-    leaves = [control.detach().clone().requires_grad_() for control in controls]
+    leaves = [control.detach().detach().requires_grad_() for control in controls]
     audio = synthesize(*leaves)
     audio.backward(cotangent)
     return audio.detach(), *(leaf.grad for leaf in leaves)

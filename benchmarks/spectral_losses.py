@@ -45,7 +45,7 @@ class SpectralLosses:
 
         def call(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[[], tuple]:
             def run() -> tuple:
-                x = audio.clone().requires_grad_()
+                x = audio.detach().requires_grad_()
                 value = loss(target, x)
                 value.backward()
                 return value.detach(), x.grad
