@@ -4,7 +4,8 @@
     FIRFilter  y = audio, filtered frame by frame by magnitudes over [0, Nyquist]
     ModDelay   y = audio + gain * audio, delayed by a length that changes from sample to sample
 
-A reverb's impulse response is a tensor, learnt or given, or decaying or filtered noise.
+A reverb's impulse response is a tensor, learnt or given, or decaying or filtered noise: `impulse_response` makes it of
+the same inputs as `get_controls`.
 """
 
 import torch
@@ -87,10 +88,20 @@ class Reverb(ConvolutionReverb):
             ValueError: There is no impulse response.
         """
         if self.trainable:
-            ir = self.ir.expand(audio.shape[0], -1)
-        elif ir is None:
+            return {"audio": audio, "ir": self.impulse_response().expand(audio.shape[0], -1)}
+        return {"audio": audio, "ir": self.impulse_response(ir)}
+
+    def impulse_response(self, ir: torch.Tensor | None = None) -> torch.Tensor:
+        """The response [1, reverb_length] that was learnt, or else the given one as it is.
+
+        Raises:
+            ValueError: There is no impulse response.
+        """
+        if self.trainable:
+            return self.ir[None]
+        if ir is None:
             raise ValueError("ir must be given to a Reverb with trainable=False")
-        return {"audio": audio, "ir": ir}
+        return ir
 
 
 class ExpDecayReverb(ConvolutionReverb):
@@ -142,6 +153,21 @@ class ExpDecayReverb(ConvolutionReverb):
         Raises:
             ValueError: gain or decay is missing.
         """
+        ir = self.impulse_response(gain, decay, reverb_noise=reverb_noise)
+        return {"audio": audio, "ir": ir.expand(audio.shape[0], -1)}
+
+    def impulse_response(
+        self,
+        gain: torch.Tensor | None = None,
+        decay: torch.Tensor | None = None,
+        *,
+        reverb_noise: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The response [batch (1 if trainable), reverb_length] of what `get_controls` takes besides audio.
+
+        Raises:
+            ValueError: gain or decay is missing.
+        """
         if self.trainable:
             gain, decay = self.gain[None], self.decay[None]
         elif gain is None or decay is None:
@@ -149,8 +175,7 @@ class ExpDecayReverb(ConvolutionReverb):
         if reverb_noise is None:
             reverb_noise = torch.rand(1, self.reverb_length, dtype=gain.dtype, device=gain.device) * 2.0 - 1.0
         time = torch.linspace(0.0, 1.0, self.reverb_length, dtype=gain.dtype, device=gain.device)
-        ir = self.scale_fn(gain) * torch.exp(-(2.0 + torch.exp(decay)) * time) * reverb_noise
-        return {"audio": audio, "ir": ir.expand(audio.shape[0], -1)}
+        return self.scale_fn(gain) * torch.exp(-(2.0 + torch.exp(decay)) * time) * reverb_noise
 
 
 class FilteredNoiseReverb(ConvolutionReverb):
@@ -205,12 +230,22 @@ class FilteredNoiseReverb(ConvolutionReverb):
         Raises:
             ValueError: magnitudes are missing.
         """
+        ir = self.impulse_response(magnitudes, reverb_noise=reverb_noise)
+        return {"audio": audio, "ir": ir.expand(audio.shape[0], -1)}
+
+    def impulse_response(
+        self, magnitudes: torch.Tensor | None = None, *, reverb_noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The response [batch (1 if trainable), reverb_length] of what `get_controls` takes besides audio.
+
+        Raises:
+            ValueError: magnitudes are missing.
+        """
         if self.trainable:
             magnitudes = self.magnitudes[None]
         elif magnitudes is None:
             raise ValueError("magnitudes must be given to a FilteredNoiseReverb with trainable=False")
-        ir = self.synth(magnitudes, noise=reverb_noise)
-        return {"audio": audio, "ir": ir.expand(audio.shape[0], -1)}
+        return self.synth(magnitudes, noise=reverb_noise)
 
 
 class FIRFilter(Processor):

@@ -38,6 +38,19 @@ def test_the_first_sample_of_a_response_is_the_dry_path_and_does_not_count():
     torch.testing.assert_close(wet, torch.tensor([[1.0, 1.0, 0.5, 0, 0, 0, 0, 0]]), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("effect", [effects.Reverb, effects.ExpDecayReverb, effects.FilteredNoiseReverb])
+def test_every_learnt_reverb_tells_the_response_that_it_plays(effect):
+    reverb = effect(trainable=True, reverb_length=300)
+    impulse = torch.zeros(2, 300)
+    impulse[:, 0] = 1.0
+    torch.manual_seed(0)  # of the noise that some of them draw
+    response = reverb.impulse_response()
+    torch.manual_seed(0)
+    played = reverb(impulse)
+    assert response.shape == (1, 300)
+    torch.testing.assert_close(played[:, 1:], response[:, 1:].expand(2, -1), atol=1e-6, rtol=0)
+
+
 def test_a_filter_glides_from_frame_to_frame_if_told_to():
     audio, magnitudes = torch.randn(2, 50), torch.rand(2, 5, 9)
     gliding = effects.FIRFilter(scale_fn=None, overlap=True)(audio, magnitudes)
