@@ -63,11 +63,12 @@ def peak_memory(case: str, rival: str) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def _peak_of_this_process() -> int:
+def peak_of_this_process() -> int:
+    """Bytes that were resident at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _current_memory() -> int:
+def current_memory() -> int:
     """Resident bytes now."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -123,9 +124,9 @@ def _measure_memory(case: str, rival: str) -> None:
     comparisons = importlib.import_module("fastddsp.benchmarks.comparisons")
     comparisons.case(case).small().rivals()[rival]()  # compiles, starts threads, fills caches
     run = comparisons.case(case).rivals()[rival]  # its inputs exist now
-    before = _current_memory()
+    before = current_memory()
     run()
-    print(max(0, _peak_of_this_process() - before))
+    print(max(0, peak_of_this_process() - before))
 
 
 if __name__ == "__main__":
