@@ -171,7 +171,7 @@ class SoundWindows(Dataset):
         self.paths = [sound_path(folder, sound.key) for sound in sounds]
         self.windows: list[tuple[int, int, int]] = []
         for i, sound in enumerate(sounds):
-            begin, end = _part_of(sound.n_frames, part, valid_share)
+            begin, end = part_of(sound.n_frames, part, valid_share)
             self.windows += [
                 (i, start, min(start + self.window, end)) for start in _starts(begin, end, self.window, hop)
             ]
@@ -192,7 +192,8 @@ class SoundWindows(Dataset):
         return unpack(rows)
 
 
-def _part_of(n_frames: int, part: Part, valid_share: float) -> tuple[int, int]:
+def part_of(n_frames: int, part: Part, valid_share: float) -> tuple[int, int]:
+    """First frame, and the one after the last, of a part of a recording of `n_frames` frames."""
     border = n_frames - round(n_frames * valid_share)
     return {"train": (0, border), "valid": (border, n_frames), "all": (0, n_frames)}[part]
 
