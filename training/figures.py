@@ -1,7 +1,10 @@
-"""Pictures of sound: spectrograms in dB, one above the other, on one scale of time, frequency and level."""
+"""Pictures of sound: spectrograms in dB, one above the other, on one scale of time, frequency and level; curves below.
+
+A spectrum of N_FFT samples is taken every HOP samples; f0 is drawn where its tracker is confident, on a log axis.
+"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -38,6 +41,12 @@ def spectrogram_figure(sounds: Mapping[str, np.ndarray], sample_rate: int) -> Fi
     """
     figure = Figure(figsize=(10, 0.6 + 2.2 * len(sounds)), layout="constrained")
     axes = figure.subplots(len(sounds), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    _draw_spectrograms(figure, axes, sounds, sample_rate)
+    axes[-1].set_xlabel("seconds")
+    return figure
+
+
+def _draw_spectrograms(figure: Figure, axes: Sequence, sounds: Mapping[str, np.ndarray], sample_rate: int) -> None:
     levels = {title: spectrogram_db(audio) for title, audio in sounds.items()}
     top = max(level.max() for level in levels.values())
     for axis, (title, level) in zip(axes, levels.items(), strict=True):
@@ -46,8 +55,59 @@ def spectrogram_figure(sounds: Mapping[str, np.ndarray], sample_rate: int) -> Fi
             level, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - RANGE_DB, vmax=top
         )
         axis.set(title=title, ylabel="kHz")
-    axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="dB")
+
+
+def comparison_figure(
+    sides: Mapping[str, Mapping[str, np.ndarray]], sample_rate: int, frame_rate: int, threshold: float
+) -> Figure:
+    """Draw the spectrograms of several sounds, and their f0 and loudness on top of each other.
+
+    Args:
+      sides: by title, audio [n_samples], and f0_hz, f0_confidence and loudness_db [n_frames].
+      sample_rate: rate of the audio in Hz.
+      frame_rate: frames a second.
+      threshold: confidence from which f0 is drawn.
+
+    Returns:
+      A matplotlib figure.
+    """
+    figure = Figure(figsize=(10, 4.6 + 2.2 * len(sides)), layout="constrained")
+    axes = figure.subplots(len(sides) + 2, 1, sharex=True)
+    _draw_spectrograms(figure, axes[:-2], {title: side["audio"] for title, side in sides.items()}, sample_rate)
+    for title, side in sides.items():
+        seconds = np.arange(len(side["f0_hz"])) / frame_rate
+        sure = side["f0_confidence"] >= threshold
+        axes[-2].plot(seconds, np.where(sure, side["f0_hz"], np.nan), linewidth=1.0, label=title)
+        axes[-1].plot(seconds, side["loudness_db"], linewidth=1.0, label=title)
+    axes[-2].set(ylabel="f0 in Hz", yscale="log")
+    axes[-1].set(ylabel="loudness in dB", xlabel="seconds")
+    axes[-1].legend(loc="best")
+    return figure
+
+
+def distribution_figure(columns: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw how several measurements spread: a histogram for each, with its median.
+
+    Args:
+      columns: values by name; those that are not finite are left out.
+
+    Returns:
+      A matplotlib figure.
+    """
+    n_columns = 3
+    n_rows = -(-len(columns) // n_columns)
+    figure = Figure(figsize=(4.0 * n_columns, 2.4 * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).flatten()
+    for axis, (name, values) in zip(axes, columns.items(), strict=False):
+        known = np.array([value for value in values if np.isfinite(value)])
+        axis.set_title(name, fontsize="medium")
+        if known.size:
+            axis.hist(known, bins=min(30, max(5, known.size // 2)), color="tab:blue")
+            axis.axvline(float(np.median(known)), color="black", linewidth=1.0)
+    for axis in axes[len(columns) :]:
+        axis.axis("off")
+    axes[0].set_ylabel("recordings")
     return figure
 
 
