@@ -48,7 +48,7 @@ class PlainHarmonic(Harmonic):
 
 
 def model_of(rival: str) -> Autoencoder:
-    """The preset with a rival's bank, its envelopes linear between frames as the rivals' are; always the same weights."""
+    """The preset with a rival's bank, envelopes linear between frames as the rivals' are; always the same weights."""
     torch.manual_seed(SEED)
     config = load_preset("high_harmonic", amp_resample_method="linear")
     model = build(config)
