@@ -37,6 +37,7 @@ EXTRAS = {
         "jsonargparse[signatures]>=4.50,<5",
         "lightning>=2.6,<3",
         "matplotlib>=3.9",
+        "mir_eval>=0.8.2,<0.9",
         "pyyaml>=6.0.1",
         "safetensors>=0.5",
         "soundfile>=0.13",

@@ -32,6 +32,11 @@ def _parser(command: str, function: Callable, positional: dict[str, Any], skip: 
     return parser
 
 
+def _arguments(args: Any, *sections: str) -> dict[str, Any]:
+    """Parsed arguments, those sections that are dataclasses made into such."""
+    return args.as_dict() | {name: vars(args)[name] for name in sections}
+
+
 def _prepare(argv: list[str]) -> None:
     from fastddsp.training.prepare import prepare
 
@@ -66,6 +71,18 @@ def _resynthesize(argv: list[str]) -> None:
     print(resynthesize(**args.as_dict()))
 
 
+def _evaluate(argv: list[str]) -> None:
+    from fastddsp.training.evaluate import evaluate
+
+    arguments = {
+        "run": {"metavar": "RUN", "help": "folder of the run that trained the instrument"},
+        "--data": {"required": True, "metavar": "DIR", "help": "data set to measure it on"},
+        "--out": {"required": True, "metavar": "DIR", "help": "folder for the results, new or empty"},
+    }
+    args = _parser("evaluate", evaluate, arguments, {"progress"}).parse_args(argv)
+    print(evaluate(**args.as_dict()))
+
+
 def _demo(argv: list[str]) -> None:
     from fastddsp.demo import demo
 
@@ -91,6 +108,7 @@ COMMANDS = {
     "prepare": Command("make a data set out of sound files", _prepare),
     "train": Command("train an instrument on a data set, or resume", _train),
     "resynthesize": Command("play a recording on a trained instrument", _resynthesize),
+    "evaluate": Command("measure an instrument's resynthesis of a data set", _evaluate),
     "bench": Command("measure the kernels against plain torch on this machine", _bench),
     "warmup": Command("compile every kernel now, not at its first call", _warmup),
     "demo": Command("train a small violin on bundled phrases and play it", _demo),

@@ -1,6 +1,6 @@
 """Pictures of sound: spectrograms in dB, one above the other, on one scale of time, frequency and level; curves below.
 
-A spectrum of N_FFT samples is taken every HOP samples; f0 is drawn where its tracker is confident, on a log axis.
+A spectrum of N_FFT samples is taken every HOP samples; f0 is drawn where its tracker is confident.
 """
 
 import os
@@ -78,9 +78,10 @@ def comparison_figure(
     for title, side in sides.items():
         seconds = np.arange(len(side["f0_hz"])) / frame_rate
         sure = side["f0_confidence"] >= threshold
-        axes[-2].plot(seconds, np.where(sure, side["f0_hz"], np.nan), linewidth=1.0, label=title)
+        pitch = 69.0 + 12.0 * np.log2(np.where(sure, side["f0_hz"], np.nan) / 440.0)
+        axes[-2].plot(seconds, pitch, linewidth=1.0, label=title)
         axes[-1].plot(seconds, side["loudness_db"], linewidth=1.0, label=title)
-    axes[-2].set(ylabel="f0 in Hz", yscale="log")
+    axes[-2].set(ylabel="MIDI pitch")
     axes[-1].set(ylabel="loudness in dB", xlabel="seconds")
     axes[-1].legend(loc="best")
     return figure
