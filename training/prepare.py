@@ -8,6 +8,7 @@ so a second run finds it and goes on from there; `dataset.json` is written when 
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import re
 import sys
@@ -42,6 +43,7 @@ with needs_extra():
 
 # Below this peak (-60 dBFS) a recording is taken for silence: nothing in it could be learnt.
 SILENT_PEAK = 1e-3
+SPECTRUM_SIZE = 512  # of loudness, in samples, as in magenta/ddsp
 KEY_LENGTH = 24
 
 
@@ -77,10 +79,19 @@ def extract_features(audio: np.ndarray, settings: Settings) -> dict[str, np.ndar
 
 @torch.inference_mode()
 def loudness(audio: np.ndarray, settings: Settings) -> np.ndarray:
-    """A-weighted loudness in dB, float32 [ceil(n_samples / hop_size)], frame t centred on sample t * hop_size."""
+    """A-weighted loudness in dB, float32 [ceil(n_samples / hop_size)], frame t centred on sample t * hop_size.
+
+    Spectra of 512 samples, of more only where a hop is longer, as at 32 kHz and 50 frames a second. The power of noise in
+    a bin grows with their size; what it grows by is taken off, so that loudness means the same at any rate.
+    """
     n_frames = -(-len(audio) // settings.hop_size)
+    n_fft = max(SPECTRUM_SIZE, 1 << (settings.hop_size - 1).bit_length())
     loudness_db = compute_loudness(
-        torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)), settings.sample_rate, settings.frame_rate
+        torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)),
+        settings.sample_rate,
+        settings.frame_rate,
+        n_fft,
+        ref_db=10.0 * math.log10(n_fft / SPECTRUM_SIZE),
     )
     return loudness_db.numpy()[:n_frames]
 
