@@ -54,6 +54,14 @@ def resample_audio(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarra
     return soxr.resample(np.asarray(audio, dtype=np.float32), from_rate, to_rate, quality="VHQ")
 
 
+def resample_response(response: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Convert an impulse response, [n_samples] at `from_rate` Hz, to `to_rate` Hz; float32.
+
+    A convolution sums to_rate / from_rate times as many samples, so the response shrinks by as much.
+    """
+    return resample_audio(response, from_rate, to_rate) * np.float32(from_rate / to_rate)
+
+
 def write_audio(path: str | os.PathLike, audio: np.ndarray, sample_rate: int) -> float:
     """Write mono audio, atomically; what is louder than full scale is turned down as a whole, never clipped.
 

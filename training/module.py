@@ -17,6 +17,7 @@ from fastddsp.models.decoders import RnnFcDecoder
 from fastddsp.models.presets import ModelConfig, build
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.figures import spectrogram_figure
+from fastddsp.training.instrument import power
 from fastddsp.training.metrics import compare_audio
 
 with needs_extra():
@@ -101,9 +102,13 @@ class InstrumentModule(pl.LightningModule):
         """Draw this step's noise from its number."""
         torch.manual_seed(np.random.SeedSequence((self.seed, self.global_step, self.global_rank)).generate_state(1)[0])
 
+    def features(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the model reads of a batch, at the frames of its f0: power too, for models that read it."""
+        return {**batch, "power_db": power(batch["audio"], self.config)} if self.config.level == "power" else batch
+
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Loss of a batch."""
-        _, losses = self.model(batch, return_losses=True)
+        _, losses = self.model(self.features(batch), return_losses=True)
         total = losses["total_loss"]
         if not math.isfinite(total.item()):
             raise RuntimeError(
@@ -116,7 +121,7 @@ class InstrumentModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
         """Losses of a held-out batch; measures, sounds and pictures of its first examples."""
-        outputs, losses = self.model(batch, return_losses=True)
+        outputs, losses = self.model(self.features(batch), return_losses=True)
         self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["audio"]))
         if batch_idx == 0 and self.trainer.is_global_zero:
             self._log_examples(batch["audio"][:N_EXAMPLES], outputs["audio_synth"][:N_EXAMPLES])

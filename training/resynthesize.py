@@ -1,155 +1,35 @@
-"""Play a recording on a trained instrument: its pitch and loudness, the instrument's sound.
+"""Play a tune on a trained instrument: that of a recording, or curves of pitch and level drawn by hand.
 
-    recording -> f0, loudness -> shifted -> decoder -> controls -> synthesizers -> audio
-
-What was learnt ends at the Nyquist frequency R0/2 of training, whatever the sample rate R of the output:
-- harmonics above R0/2 stay silent, since their weights were never heard during training;
-- the noise filter keeps its bands in Hz and is 0 above R0/2; its gain is multiplied by sqrt(R / R0), because white
-  noise of the same variance is spread over R / R0 times the bandwidth;
-- the reverb's impulse response is resampled.
-So an output at 48 kHz sounds as bright as training did, but envelopes and vibrato are rendered at the higher rate.
+recording -> f0, level, z -> replaced by curves -> shifted -> the instrument's sound
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from fastddsp.models.autoencoder import Autoencoder
-from fastddsp.models.presets import ModelConfig, build
-from fastddsp.training.audio import check_writable, read_audio, resample_audio, write_audio
-from fastddsp.training.checkpoint import load_checkpoint
-from fastddsp.training.dataset import SILENCE_DB, Settings
-from fastddsp.training.prepare import extract_features
+from fastddsp.training.audio import check_writable, read_audio, write_audio
+from fastddsp.training.curves import n_frames_of, pitch_at_frames, read_curve, values_at_frames
+from fastddsp.training.instrument import Instrument, level_name, listen, load_instrument, play, shift_loudness
 
+__all__ = ["Instrument", "listen", "load_instrument", "mix_z", "play", "resynthesize", "shift_loudness"]
 
-@dataclass(frozen=True)
-class Instrument:
-    """A trained model with its settings and those of the features that it was trained on."""
-
-    model: Autoencoder
-    config: ModelConfig
-    settings: Settings
-
-
-def load_instrument(run: str | os.PathLike) -> Instrument:
-    """The instrument of a run.
-
-    Args:
-      run: folder of a run, or a checkpoint file.
-
-    Raises:
-      FileNotFoundError: the run has no checkpoint yet.
-    """
-    checkpoint = load_checkpoint(run)
-    config = ModelConfig(**checkpoint["config"])
-    model = build(config)
-    weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
-    model.load_state_dict(weights)
-    return Instrument(model.eval(), config, Settings(**checkpoint["settings"]))
-
-
-def shift_loudness(loudness_db: np.ndarray, shift_db: float) -> np.ndarray:
-    """Loudness moved by `shift_db`, from -80 dB up; frames that are silent stay silent."""
-    return np.where(loudness_db <= SILENCE_DB, SILENCE_DB, np.maximum(loudness_db + shift_db, SILENCE_DB))
-
-
-@torch.inference_mode()
-def play(
-    instrument: Instrument,
-    f0_hz: np.ndarray,
-    loudness_db: np.ndarray,
-    *,
-    n_harmonics: int | None = None,
-    sample_rate: int | None = None,
-    seed: int = 0,
-) -> np.ndarray:
-    """Render pitch and loudness curves.
-
-    Args:
-      instrument: what plays.
-      f0_hz: pitch in Hz, [n_frames] at the instrument's frame rate.
-      loudness_db: loudness in dB, [n_frames].
-      n_harmonics: keep only so many of the instrument's harmonics; None for all.
-      sample_rate: rate of the output in Hz; None for that of training.
-      seed: of the noise.
-
-    Returns:
-      Audio, float32 [n_frames / frame_rate * sample_rate].
-
-    Raises:
-      ValueError: n_harmonics or sample_rate is out of range.
-    """
-    config = instrument.config
-    if config.z_dims:
-        raise ValueError("an instrument with an encoder needs the recording's z, which f0 and loudness do not give")
-    rate = config.sample_rate if sample_rate is None else sample_rate
-    keep = config.n_harmonics if n_harmonics is None else n_harmonics
-    if not 1 <= keep <= config.n_harmonics:
-        raise ValueError(
-            f"n_harmonics must be 1 to {config.n_harmonics}, got {keep}: the instrument was trained with "
-            f"{config.n_harmonics}, and what it never heard cannot be made up"
-        )
-    if rate < config.frame_rate:
-        raise ValueError(f"sample_rate must be at least the frame rate, {config.frame_rate} Hz, got {rate}")
-    features = {"f0_hz": _batch(f0_hz), "loudness_db": _batch(loudness_db)}
-    encoded = instrument.model.encode(features)
-    controls = _controls(instrument, {**encoded, **instrument.model.decoder(encoded)})
-    n_samples = round(len(f0_hz) * rate / config.frame_rate)
-    return _render(instrument, controls, keep, rate, n_samples, seed)[0].numpy()
-
-
-def _batch(curve: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(curve, dtype=np.float32))[None, :, None]
-
-
-def _controls(instrument: Instrument, raw: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Physical controls at the sample rate of training, so that its Nyquist frequency is the one that counts."""
-    group = instrument.model.processor_group
-    harmonic = group.harmonic.get_controls(raw["amps"], raw["harmonic_distribution"], raw["f0_hz"])
-    return {**harmonic, **group.filtered_noise.get_controls(raw["noise_magnitudes"])}
-
-
-def _render(
-    instrument: Instrument, controls: dict[str, torch.Tensor], keep: int, rate: int, n_samples: int, seed: int
-) -> torch.Tensor:
-    group, trained_rate = instrument.model.processor_group, instrument.config.sample_rate
-    distribution = controls["harmonic_distribution"][..., :keep]
-    audio = group.harmonic.get_signal(
-        controls["amplitudes"], distribution, controls["f0_hz"], n_samples=n_samples, sample_rate=rate
-    )
-    magnitudes = _bands_at(controls["magnitudes"], trained_rate, rate)
-    audio = audio + group.filtered_noise.get_signal(magnitudes, n_samples=n_samples, seed=seed)
-    if hasattr(group, "reverb"):
-        response = group.reverb.ir.numpy()
-        # A discrete convolution sums rate / trained_rate times as many samples: the response shrinks by as much.
-        response = resample_audio(response, trained_rate, rate) * np.float32(trained_rate / rate)
-        audio = group.reverb.get_signal(audio, torch.from_numpy(response))
-    return audio
-
-
-def _bands_at(magnitudes: torch.Tensor, trained_rate: int, rate: int) -> torch.Tensor:
-    """Noise bands [batch, frames, bands] over [0, trained_rate / 2], as bands of the same width over [0, rate / 2]."""
-    if rate == trained_rate:
-        return magnitudes
-    n_trained = magnitudes.shape[-1]
-    n_bands = max(2, round((n_trained - 1) * rate / trained_rate) + 1)
-    position = torch.linspace(0.0, 0.5 * rate, n_bands) / (0.5 * trained_rate) * (n_trained - 1)
-    below = position.long().clamp_max(n_trained - 2)
-    share = position - below
-    bands = magnitudes[..., below] * (1 - share) + magnitudes[..., below + 1] * share
-    return torch.where(position <= n_trained - 1, bands, 0.0) * (rate / trained_rate) ** 0.5
+CSV = str | os.PathLike | None
 
 
 def resynthesize(
     run: str | os.PathLike,
-    audio: str | os.PathLike,
+    audio: str | os.PathLike | None,
     out: str | os.PathLike,
     *,
+    f0_csv: CSV = None,
+    loudness_csv: CSV = None,
     pitch_shift: float = 0.0,
     loudness_shift: float = 0.0,
+    z_from: CSV = None,
+    z_mix: float = 1.0,
     n_harmonics: int | None = None,
     sample_rate: int | None = None,
     tracker: str | None = None,
@@ -157,14 +37,19 @@ def resynthesize(
     fmax: float | None = None,
     seed: int = 0,
 ) -> Path:
-    """Play a recording on a trained instrument.
+    """Play a recording, or curves of pitch and loudness, on a trained instrument.
 
     Args:
       run: folder of the run that trained the instrument.
-      audio: recording whose tune is played; any format and sample rate.
+      audio: recording whose tune is played; any format and sample rate. None if curves say everything.
       out: sound file to write; its suffix names the format.
-      pitch_shift: semitones to add to its pitch.
-      loudness_shift: decibels to add to its loudness.
+      f0_csv: pitch in place of the recording's: lines of time in seconds and f0 in Hz, 0 where there is none.
+      loudness_csv: level in place of the recording's: lines of time in seconds and A-weighted loudness in dB; power
+        in dB for an instrument that plays power (presets vst_*).
+      pitch_shift: semitones to add to the pitch.
+      loudness_shift: decibels to add to the loudness.
+      z_from: another recording, towards whose z (timbre) the instrument's z goes; for instruments with z.
+      z_mix: how far: 0 is the z of the recording, 1 that of z_from.
       n_harmonics: keep only so many of the instrument's harmonics; all by default.
       sample_rate: rate of the output in Hz; that of training by default, beyond whose Nyquist there is nothing.
       tracker: pitch tracker; by default that of training.
@@ -176,23 +61,92 @@ def resynthesize(
       The file written.
 
     Raises:
-      FileNotFoundError: the run or the recording does not exist.
-      ValueError: the recording cannot be read or holds no pitch, or a setting is out of range.
+      FileNotFoundError: the run, the recording or a CSV file does not exist.
+      ValueError: the recording cannot be read or holds no pitch, a CSV file holds no curve, something is missing that
+        the instrument plays, or a setting is out of range.
     """
     check_writable(out)
     instrument = load_instrument(run)
-    trained = instrument.settings
-    settings = Settings(trained.sample_rate, trained.frame_rate, tracker or trained.tracker, fmin, fmax)
-    features = extract_features(read_audio(audio, settings.sample_rate), settings)
-    if not features["f0_hz"].any():
-        raise ValueError(f"{audio} has no pitched frame, says {settings.tracker}")
-    rendered = play(
-        instrument,
-        features["f0_hz"] * 2.0 ** (pitch_shift / 12.0),
-        shift_loudness(features["loudness_db"], loudness_shift),
-        n_harmonics=n_harmonics,
-        sample_rate=sample_rate,
-        seed=seed,
-    )
+    range_hz = {"tracker": tracker, "fmin": fmin, "fmax": fmax}
+    curves = {} if audio is None else _listen(instrument, audio, **range_hz)
+    curves |= _drawn(instrument, f0_csv, loudness_csv, len(curves["f0_hz"]) if curves else None)
+    if z_from is not None:
+        other = _listen(instrument, z_from, **range_hz)
+        curves["z"] = mix_z(curves.get("z"), other, z_mix)
+    _check_complete(instrument, curves)
+    curves["f0_hz"] = curves["f0_hz"] * np.float32(2.0 ** (pitch_shift / 12.0))
+    for level in curves.keys() & {"loudness_db", "power_db"}:
+        curves[level] = shift_loudness(curves[level], loudness_shift)
+    rendered = play(instrument, **curves, n_harmonics=n_harmonics, sample_rate=sample_rate, seed=seed)
     write_audio(out, rendered, sample_rate or instrument.config.sample_rate)
     return Path(out)
+
+
+def mix_z(z: np.ndarray | None, other: Mapping[str, np.ndarray], mix: float) -> np.ndarray:
+    """z on its way to another recording's.
+
+    Args:
+      z: of the tune, [n_frames, z_dims]; None only with mix 1.
+      other: what `listen` heard in the other recording. Its z counts as one for all frames: the mean, weighted by
+        amplitude, 10^(level / 20), so that its silences do not count.
+      mix: 0: z as it is; 1: the other's.
+
+    Returns:
+      (1 - mix) z + mix other, [n_frames, z_dims], or [z_dims] with mix 1.
+
+    Raises:
+      ValueError: mix is not in [0, 1], the instrument has no z, or z is missing.
+    """
+    if not 0.0 <= mix <= 1.0:
+        raise ValueError(f"z_mix must be from 0 to 1, got {mix}")
+    if "z" not in other:
+        raise ValueError("z_from needs an instrument with z, such as one of preset nsynth_ae; this one has none")
+    weights = 10.0 ** (other["power_db" if "power_db" in other else "loudness_db"] / 20.0)
+    mean = np.average(other["z"], axis=0, weights=weights).astype(np.float32)
+    if mix == 1.0:
+        return mean
+    if z is None:
+        raise ValueError(f"audio must be given to take its z, or z_mix be 1, got {mix}")
+    return (1.0 - mix) * z + mix * mean
+
+
+def _listen(instrument: Instrument, path: str | os.PathLike, **settings: Any) -> dict[str, np.ndarray]:
+    """Curves of a file."""
+    audio = read_audio(path, instrument.config.sample_rate)
+    try:
+        return listen(instrument, audio, **settings)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _drawn(instrument: Instrument, f0_csv: CSV, loudness_csv: CSV, n_frames: int | None) -> dict[str, np.ndarray]:
+    """Curves of CSV files at n_frames, or, without a recording, at as many as the longer of them has."""
+    rate = instrument.config.frame_rate
+    files = {"f0_csv": f0_csv, "loudness_csv": loudness_csv}
+    read = {name: read_curve(path, name) for name, path in files.items() if path is not None}
+    n_frames = n_frames or max((n_frames_of(times, rate) for times, _ in read.values()), default=0)
+    curves = {}
+    if f0_csv is not None:
+        try:
+            curves["f0_hz"] = pitch_at_frames(*read["f0_csv"], n_frames, rate)
+        except ValueError as error:
+            raise ValueError(f"f0_csv: {error}, in {f0_csv}") from error
+    if loudness_csv is not None:
+        curves[level_name(instrument)] = values_at_frames(*read["loudness_csv"], n_frames, rate)
+    return curves
+
+
+def _check_complete(instrument: Instrument, curves: Mapping[str, np.ndarray]) -> None:
+    """Say what has to be given when there is no recording."""
+    level = level_name(instrument)
+    missing = [
+        argument
+        for argument, name, needed in (
+            ("f0_csv", "f0_hz", True),
+            ("loudness_csv", level, True),
+            ("z_from", "z", bool(instrument.config.z_dims)),
+        )
+        if needed and name not in curves
+    ]
+    if missing:
+        raise ValueError(f"audio must be given, or else {', '.join(missing)} too: this instrument plays from all of it")

@@ -1,8 +1,14 @@
-"""The smallest instrument and a data set to train it on."""
+"""The smallest instrument, a run that has trained it, and a data set to train it on."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from fastddsp.models.presets import ModelConfig
+import torch
+
+from fastddsp.models.presets import ModelConfig, build
+from fastddsp.training.checkpoint import LAST, AtomicCheckpointIO
+from fastddsp.training.dataset import Settings
+from fastddsp.training.instrument import Instrument
 from fastddsp.training.prepare import prepare
 from tests.training.sounds import write_tone
 
@@ -16,6 +22,26 @@ SIZES = {
     "fft_sizes": (256, 64),
 }
 SMALLEST = ModelConfig(**SIZES)
+
+
+def instrument(noise: bool = False, **changes) -> Instrument:
+    """An untrained instrument; its noise filter is 80 dB down unless `noise`."""
+    torch.manual_seed(0)
+    config = replace(SMALLEST, compute_loudness=False, **changes)
+    model = build(config).eval()
+    model.processor_group.filtered_noise.initial_bias = -2.0 if noise else -20.0
+    return Instrument(model, config, Settings(config.sample_rate, config.frame_rate))
+
+
+def save_run(trained: Instrument, run: Path) -> Path:
+    """The folder of a run that ended with an instrument."""
+    checkpoint = {
+        "config": trained.config.to_dict(),
+        "settings": asdict(trained.settings),
+        "state_dict": {f"model.{name}": value for name, value in trained.model.state_dict().items()},
+    }
+    AtomicCheckpointIO().save_checkpoint(checkpoint, run / LAST)
+    return run
 
 
 def two_tones(folder: Path) -> Path:

@@ -1,0 +1,294 @@
+"""A trained instrument: what it reads of a recording, and how it plays that, or curves drawn by hand.
+
+    listen   recording -> f0, level (loudness or power), z
+    play     f0, level, z -> decoder -> controls -> synthesizers -> room -> audio
+
+What was learnt ends at the Nyquist frequency R0/2 of training, whatever the sample rate R of the output:
+- harmonics above R0/2 stay silent, since their weights were never heard during training;
+- the noise filter keeps its bands in Hz and is 0 above R0/2; its gain is multiplied by sqrt(R / R0), because white
+  noise of the same variance is spread over R / R0 times the bandwidth, and its taps last as long in seconds;
+- the reverb's impulse response is resampled.
+So an output at 48 kHz sounds as bright as training did, but envelopes and vibrato are rendered at the higher rate.
+
+A recording is rendered as a whole, so noise that glides from frame to frame (`noise_overlap`) has the next frame to
+glide to, as in training; there is no player block by block.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastddsp.autograd.filters import filtered_noise
+from fastddsp.autograd.spectral import compute_power
+from fastddsp.models.autoencoder import Autoencoder
+from fastddsp.models.preprocessing import scale_db, scale_f0_hz
+from fastddsp.models.presets import POWER_SECONDS, ModelConfig, build
+from fastddsp.training.audio import resample_response
+from fastddsp.training.checkpoint import load_checkpoint
+from fastddsp.training.dataset import SILENCE_DB, Settings
+from fastddsp.training.pitch import bridge_unpitched
+from fastddsp.training.prepare import extract_features, loudness
+
+__all__ = ["Instrument", "level_name", "listen", "load_instrument", "play", "power", "room_response", "shift_loudness"]
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A trained model with its settings and those of the features that it was trained on."""
+
+    model: Autoencoder
+    config: ModelConfig
+    settings: Settings
+
+
+def load_instrument(run: str | os.PathLike) -> Instrument:
+    """The instrument of a run.
+
+    Args:
+      run: folder of a run, or a checkpoint file.
+
+    Raises:
+      FileNotFoundError: the run has no checkpoint yet.
+    """
+    checkpoint = load_checkpoint(run)
+    config = ModelConfig(**checkpoint["config"])
+    model = build(replace(config, perceptual_weight=0.0))  # what judged it in training does not play
+    weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
+    model.load_state_dict({name: value for name, value in weights.items() if not name.startswith("loss_objs.")})
+    return Instrument(model.eval(), config, Settings(**checkpoint["settings"]))
+
+
+def level_name(instrument: Instrument) -> str:
+    """The level that an instrument plays: "loudness_db", or "power_db" (presets vst_*)."""
+    return "power_db" if instrument.config.level == "power" else "loudness_db"
+
+
+def power(audio: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+    """Power in dB over 64 ms around each frame, [..., n_frames], of audio [..., n_samples]."""
+    frame_size = round(POWER_SECONDS * config.sample_rate)
+    n_frames = -(-audio.shape[-1] // config.hop_size)
+    return compute_power(audio, config.sample_rate, config.frame_rate, frame_size)[..., :n_frames]
+
+
+@torch.inference_mode()
+def listen(
+    instrument: Instrument,
+    audio: np.ndarray,
+    *,
+    tracker: str | None = None,
+    fmin: float | None = None,
+    fmax: float | None = None,
+) -> dict[str, np.ndarray]:
+    """What the instrument reads of a recording: `play(instrument, **listen(instrument, audio))` plays it again.
+
+    Args:
+      instrument: what listens.
+      audio: recording, [n_samples] at instrument.config.sample_rate.
+      tracker: pitch tracker; by default that of training. An instrument with an f0 encoder hears pitch by itself.
+      fmin: lowest pitch of the recording in Hz; the tracker's limit by default.
+      fmax: highest pitch of the recording in Hz.
+
+    Returns:
+      Curves by the names of `play`'s arguments, float32: "f0_hz" [n_frames]; "loudness_db" or "power_db" [n_frames],
+      whichever it plays; "z" [n_frames, z_dims] if it plays z. n_frames = ceil(n_samples / hop_size).
+
+    Raises:
+      ValueError: there is no pitch in the recording, or the tracker is unknown.
+    """
+    config, model = instrument.config, instrument.model
+    samples = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))[None]
+    features = {"audio": samples}
+    settings = replace(instrument.settings, tracker=tracker or instrument.settings.tracker, fmin=fmin, fmax=fmax)
+    if config.f0_encoder == "none":
+        tracked = extract_features(audio, settings)
+        if not tracked["f0_hz"].any():
+            raise ValueError(f"the recording has no pitched frame, says {settings.tracker}")
+        features |= {name: torch.from_numpy(tracked[name])[None] for name in ("f0_hz", "loudness_db")}
+    else:
+        features["loudness_db"] = torch.from_numpy(loudness(audio, settings))[None]
+    if config.level == "power":
+        features["power_db"] = power(samples, config)
+    encoded = model.encode(features)
+    curves = {"f0_hz": encoded["f0_hz"][0, :, 0]}
+    level = level_name(instrument)
+    curves[level] = features[level][0]
+    if config.z_dims:
+        curves["z"] = encoded["z"][0]
+    return {name: curve.numpy() for name, curve in curves.items()}
+
+
+def shift_loudness(loudness_db: np.ndarray, shift_db: float) -> np.ndarray:
+    """Loudness moved by `shift_db`, from -80 dB up; frames that are silent stay silent."""
+    return np.where(loudness_db <= SILENCE_DB, SILENCE_DB, np.maximum(loudness_db + shift_db, SILENCE_DB))
+
+
+@torch.inference_mode()
+def play(
+    instrument: Instrument,
+    f0_hz: np.ndarray,
+    loudness_db: np.ndarray | None = None,
+    *,
+    power_db: np.ndarray | None = None,
+    z: np.ndarray | None = None,
+    n_harmonics: int | None = None,
+    sample_rate: int | None = None,
+    room: bool = True,
+    seed: int = 0,
+) -> np.ndarray:
+    """Render curves of pitch and level, and of z where the instrument has one.
+
+    Args:
+      instrument: what plays.
+      f0_hz: pitch in Hz, [n_frames] at the instrument's frame rate; 0: no pitch there, only noise sounds.
+      loudness_db: A-weighted loudness in dB, [n_frames]; for instruments that play loudness, as most do.
+      power_db: power in dB, [n_frames]; for instruments that play power (presets vst_*).
+      z: what pitch and level do not say, [n_frames, z_dims], or [z_dims] for all frames; for instruments with z.
+      n_harmonics: keep only so many of the instrument's harmonics; None for all.
+      sample_rate: rate of the output in Hz; None for that of training.
+      room: with the room that was learnt, if one was; False: the instrument alone.
+      seed: of the noise, and of a room made of noise.
+
+    Returns:
+      Audio, float32 [n_frames / frame_rate * sample_rate].
+
+    Raises:
+      ValueError: a curve is missing, is of no use to this instrument, or has another length or values that are none;
+        n_harmonics or sample_rate is out of range.
+    """
+    config = instrument.config
+    rate = config.sample_rate if sample_rate is None else sample_rate
+    keep = config.n_harmonics if n_harmonics is None else n_harmonics
+    if not 1 <= keep <= config.n_harmonics:
+        raise ValueError(
+            f"n_harmonics must be 1 to {config.n_harmonics}, got {keep}: the instrument was trained with "
+            f"{config.n_harmonics}, and what it never heard cannot be made up"
+        )
+    if rate < config.frame_rate:
+        raise ValueError(f"sample_rate must be at least the frame rate, {config.frame_rate} Hz, got {rate}")
+    f0_hz = _curve("f0_hz", f0_hz)
+    if not (f0_hz >= 0).all() or not f0_hz.any():
+        raise ValueError("f0_hz must be above 0 Hz in some frame, and 0 where there is no pitch; never below")
+    level_db = _level(instrument, {"loudness_db": loudness_db, "power_db": power_db}, len(f0_hz))
+    controls = _controls(instrument, f0_hz, level_db, _z(config, z, len(f0_hz)))
+    n_samples = round(len(f0_hz) * rate / config.frame_rate)
+    return _render(instrument, controls, keep, rate, n_samples, room, seed)[0].numpy()
+
+
+def _curve(name: str, curve: Any, n_frames: int | None = None) -> np.ndarray:
+    """A curve as float32 [n_frames], checked."""
+    curve = np.ascontiguousarray(curve, dtype=np.float32)
+    if curve.ndim != 1 or not curve.size or n_frames not in (None, len(curve)):
+        raise ValueError(f"{name} must be [{n_frames or 'n_frames'}], got {list(curve.shape)}")
+    if not np.isfinite(curve).all():
+        raise ValueError(f"{name} must be finite, but {np.count_nonzero(~np.isfinite(curve))} frames are not")
+    return curve
+
+
+def _level(instrument: Instrument, given: Mapping[str, Any], n_frames: int) -> np.ndarray:
+    """The curve of the level that the instrument plays, checked."""
+    name = level_name(instrument)
+    got = [other for other, curve in given.items() if curve is not None]
+    if got != [name]:
+        raise ValueError(f"{name} alone must be given: this instrument plays {instrument.config.level}; got {got}")
+    return _curve(name, given[name], n_frames)
+
+
+def _z(config: ModelConfig, z: np.ndarray | None, n_frames: int) -> torch.Tensor | None:
+    """z [1, n_frames, z_dims], checked; None for an instrument that has none."""
+    if z is None and not config.z_dims:
+        return None
+    if z is None:
+        raise ValueError("z must be given: an instrument with an encoder needs it of a recording; see `listen`")
+    if not config.z_dims:
+        raise ValueError("z must not be given: this instrument has none")
+    z = np.asarray(z, dtype=np.float32)
+    if z.shape not in ((config.z_dims,), (n_frames, config.z_dims)) or not np.isfinite(z).all():
+        raise ValueError(f"z must be finite [{n_frames}, {config.z_dims}] or [{config.z_dims}], got {list(z.shape)}")
+    return torch.from_numpy(np.broadcast_to(z, (n_frames, config.z_dims)).copy())[None]
+
+
+def _controls(
+    instrument: Instrument, f0_hz: np.ndarray, level_db: np.ndarray, z: torch.Tensor | None
+) -> dict[str, torch.Tensor]:
+    """Physical controls at the sample rate of training, so that its Nyquist frequency is the one that counts.
+
+    The decoder reads a pitch in every frame, as in training; where there is none, the harmonics are silent.
+    """
+    pitched = torch.from_numpy(f0_hz > 0)[None, :, None]
+    bridged = torch.from_numpy(bridge_unpitched(f0_hz, f0_hz > 0))[None, :, None]
+    level = "pw_scaled" if instrument.config.level == "power" else "ld_scaled"
+    scaled = {"f0_scaled": scale_f0_hz(bridged), level: scale_db(torch.from_numpy(level_db)[None, :, None])}
+    raw = instrument.model.decoder(scaled if z is None else {**scaled, "z": z})
+    group = instrument.model.processor_group
+    harmonic = group.harmonic.get_controls(raw["amps"], raw["harmonic_distribution"], bridged)
+    harmonic["amplitudes"] = torch.where(pitched, harmonic["amplitudes"], 0.0)
+    return {**harmonic, **group.filtered_noise.get_controls(raw["noise_magnitudes"])}
+
+
+def _render(
+    instrument: Instrument,
+    controls: Mapping[str, torch.Tensor],
+    keep: int,
+    rate: int,
+    n_samples: int,
+    room: bool,
+    seed: int,
+) -> torch.Tensor:
+    group, trained_rate = instrument.model.processor_group, instrument.config.sample_rate
+    distribution = controls["harmonic_distribution"][..., :keep]
+    audio = group.harmonic.get_signal(
+        controls["amplitudes"], distribution, controls["f0_hz"], n_samples=n_samples, sample_rate=rate
+    )
+    magnitudes = _bands_at(controls["magnitudes"], trained_rate, rate)
+    noise = group.filtered_noise
+    taps = round(noise.window_size * rate / trained_rate)
+    audio = audio + filtered_noise(magnitudes, n_samples, taps, seed=seed, overlap=noise.overlap)
+    if room and hasattr(group, "reverb"):
+        response = torch.from_numpy(room_response(instrument, rate, seed=seed))
+        audio = group.reverb.get_signal(audio, response)
+    return audio
+
+
+@torch.inference_mode()
+def room_response(instrument: Instrument, sample_rate: int | None = None, *, seed: int = 0) -> np.ndarray:
+    """The impulse response of the room that an instrument learnt, without the direct sound.
+
+    Args:
+      instrument: an instrument with a reverb.
+      sample_rate: rate of the response in Hz; None for that of training.
+      seed: of the noise that a response of filtered noise is made of.
+
+    Returns:
+      Impulse response, float32 [n_samples]. Its first sample is 0: the direct sound,
+      which is 1, stands apart. At another rate it is scaled so that convolution gives the same sound.
+
+    Raises:
+      ValueError: the instrument has no reverb.
+    """
+    group, trained_rate = instrument.model.processor_group, instrument.config.sample_rate
+    if not hasattr(group, "reverb"):
+        raise ValueError("the instrument has no room: it was trained with reverb_length 0")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        response = group.reverb.impulse_response()[0].numpy().copy()
+    response[0] = 0.0
+    response = resample_response(response, trained_rate, sample_rate or trained_rate)
+    response[0] = 0.0
+    return response
+
+
+def _bands_at(magnitudes: torch.Tensor, trained_rate: int, rate: int) -> torch.Tensor:
+    """Noise bands [batch, frames, bands] over [0, trained_rate / 2], as bands of the same width over [0, rate / 2]."""
+    if rate == trained_rate:
+        return magnitudes
+    n_trained = magnitudes.shape[-1]
+    n_bands = max(2, round((n_trained - 1) * rate / trained_rate) + 1)
+    position = torch.linspace(0.0, 0.5 * rate, n_bands) / (0.5 * trained_rate) * (n_trained - 1)
+    below = position.long().clamp_max(n_trained - 2)
+    share = position - below
+    bands = magnitudes[..., below] * (1 - share) + magnitudes[..., below + 1] * share
+    return torch.where(position <= n_trained - 1, bands, 0.0) * (rate / trained_rate) ** 0.5
