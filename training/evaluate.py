@@ -31,6 +31,7 @@ from fastddsp.training.dataset import Part, Settings, Sound, load_features, part
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.figures import comparison_figure, distribution_figure, save_figure
 from fastddsp.training.files import write_json
+from fastddsp.training.instrument import Instrument, load_instrument, power
 from fastddsp.training.metrics import (
     hz_to_semitones,
     loudness_l1_db,
@@ -41,7 +42,6 @@ from fastddsp.training.metrics import (
 )
 from fastddsp.training.pitch import get_tracker, track_pitch
 from fastddsp.training.prepare import extract_features
-from fastddsp.training.resynthesize import Instrument, load_instrument
 from fastddsp.training.tables import rounded, summarize, summary_table, write_csv
 
 with needs_extra():
@@ -139,6 +139,8 @@ def reconstruct(
       Audio [n_samples], and the f0_hz [n_frames] that was played: the target's, or what the model's encoder heard.
     """
     features = {name: torch.from_numpy(np.array(x, dtype=np.float32))[None] for name, x in target.items()}
+    if instrument.config.level == "power":
+        features["power_db"] = power(features["audio"], instrument.config)
     outputs = instrument.model(features, seed=seed)
     return outputs["audio_synth"][0].numpy(), outputs["f0_hz"].flatten().numpy()
 

@@ -26,6 +26,7 @@ from fastddsp.training.datamodule import InstrumentData
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import atomic_path
 from fastddsp.training.module import InstrumentModule
+from fastddsp.training.statistics import KeepStatistics
 
 with needs_extra():
     import yaml
@@ -49,7 +50,7 @@ TRAINER_DEFAULTS = {
 
 
 def run_parts(run: str | os.PathLike, checkpoint_every: int) -> dict[str, Any]:
-    """What ties a Trainer to the folder of its run: logger, checkpoint writer, atomic files.
+    """What ties a Trainer to the folder of its run: logger, checkpoint writer, statistics of the data, atomic files.
 
     Args:
       run: folder of the run.
@@ -59,7 +60,8 @@ def run_parts(run: str | os.PathLike, checkpoint_every: int) -> dict[str, Any]:
       Arguments of lightning's Trainer.
     """
     logger = TensorBoardLogger(run, name="logs", version="")
-    return {"logger": logger, "callbacks": [SaveLast(run, checkpoint_every)], "plugins": [AtomicCheckpointIO()]}
+    callbacks = [KeepStatistics(), SaveLast(run, checkpoint_every)]
+    return {"logger": logger, "callbacks": callbacks, "plugins": [AtomicCheckpointIO()]}
 
 
 def quiet_lightning() -> None:
