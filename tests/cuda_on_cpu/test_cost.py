@@ -59,11 +59,12 @@ def registers(log: str) -> dict[str, int]:
 @pytest.mark.parametrize("float64", [False, True], ids=["float32", "float64"])
 @pytest.mark.parametrize("file", FILES)
 def test_no_warning_no_spill_no_local_memory(file, float64, architecture, record_property):
-    _, log = compiled(file, architecture, float64)  # warnings are errors
+    _, log = compiled(file, architecture, float64)
+    assert "warning" not in log
     used = registers(log)
     record_property(f"registers, {file}", used)
     assert used.keys() <= REGISTERS.keys()
-    assert {kernel: count for kernel, count in used.items() if count > REGISTERS[kernel][float64]} == {}
+    assert {kernel: count for kernel, count in used.items() if count > nvrtc.slack() * REGISTERS[kernel][float64]} == {}
     assert not re.search(r"[1-9]\d* bytes (stack frame|spill|lmem)", log)
 
 
@@ -87,8 +88,8 @@ def test_issue_slots_of_a_harmonic_sample(kernel, holds, units, slots, arithmeti
     loop = loop_of(kernel, FILES[0], holds)
     record_property(f"issue slots, {kernel}", loop.instructions / units)
     record_property(f"instructions, {kernel}", dict(loop.kinds))
-    assert loop.instructions / units <= slots
-    assert loop.kinds["float32"] / units <= arithmetic
+    assert loop.instructions / units <= nvrtc.slack() * slots
+    assert loop.kinds["float32"] / units <= nvrtc.slack() * arithmetic
 
 
 TERMS = 8 * 9  # of the 9 sums of a thread, that a turn of the loop adds
@@ -107,7 +108,7 @@ def test_issue_slots_of_a_multiply_add_of_the_filters(kernel, n_loops, slots, re
     loops = [loop for loop in sass.innermost_loops(instructions, labels) if loop.kinds["float32"] == TERMS]
     record_property(f"issue slots, {kernel}", [loop.instructions / TERMS for loop in loops])
     assert len(loops) == n_loops
-    assert all(loop.instructions / TERMS <= slots for loop in loops)
+    assert all(loop.instructions / TERMS <= nvrtc.slack() * slots for loop in loops)
     assert all(loop.kinds["shared"] <= 25 for loop in loops)
 
 
@@ -127,8 +128,8 @@ def test_issue_slots_of_a_multiply_add_of_the_filters(kernel, n_loops, slots, re
 def test_issue_slots_of_a_partial_sample(kernel, holds, units, slots, arithmetic, record_property):
     loop = loop_of(kernel, "partials.cu", holds)
     record_property(f"issue slots, {kernel}", loop.instructions / units)
-    assert loop.instructions / units <= slots
-    assert loop.kinds["float32"] / units <= arithmetic
+    assert loop.instructions / units <= nvrtc.slack() * slots
+    assert loop.kinds["float32"] / units <= nvrtc.slack() * arithmetic
 
 
 def loop_of(kernel: str, file: str, holds: str) -> sass.Loop:

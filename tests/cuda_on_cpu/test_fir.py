@@ -12,6 +12,7 @@ from fastddsp.kernels.cuda.fir import Filter, Source
 from fastddsp.kernels.reference import fir as reference
 from fastddsp.kernels.reference.noise import noise as reference_noise
 from tests.autograd.test_filters import DESIGN_AND_FILTER, NOISE
+from tests.cuda_on_cpu import nvrtc
 from tests.cuda_on_cpu.conftest import executor_of
 from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden.compare import check
@@ -264,5 +265,5 @@ def test_instructions_of_whole_kernels_for_a_sample(monkeypatch, record_property
     )
     executed = {kernel: counts["instructions"] / (90 * 64) for kernel, counts in counted.counts.items()}
     record_property(f"instructions a sample, {what}", executed)
-    assert executed["fir_forward"] <= forward
-    assert executed["fir_backward"] <= backward
+    assert executed["fir_forward"] <= nvrtc.slack() * forward
+    assert executed["fir_backward"] <= nvrtc.slack() * backward

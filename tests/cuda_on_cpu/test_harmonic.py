@@ -12,6 +12,7 @@ from fastddsp.kernels.cuda.harmonic import Bank
 from fastddsp.kernels.phase import METHODS, Timeline
 from fastddsp.kernels.reference import harmonic as reference
 from tests.autograd.test_oscillators import COMPARED, FLOAT32, port
+from tests.cuda_on_cpu import nvrtc
 from tests.cuda_on_cpu.conftest import executor_of
 from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden.compare import check
@@ -294,5 +295,5 @@ def test_instructions_of_whole_kernels_for_a_harmonic_sample(
     units = 64 * 64 * n_harmonics
     executed = {kernel: counts["instructions"] / units for kernel, counts in counted.counts.items()}
     record_property("instructions a harmonic-sample", executed)
-    assert executed["harmonic_bank"] <= forward
-    assert executed["harmonic_gradients"] <= backward
+    assert executed["harmonic_bank"] <= nvrtc.slack() * forward
+    assert executed["harmonic_gradients"] <= nvrtc.slack() * backward

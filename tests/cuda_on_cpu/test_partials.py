@@ -15,6 +15,7 @@ from fastddsp.kernels.cuda.partials import Bank, shares
 from fastddsp.kernels.phase import METHODS, Timeline
 from fastddsp.kernels.reference import partials as reference
 from tests.autograd.test_partials import SHIFTED, SHIFTED_FLOAT32
+from tests.cuda_on_cpu import nvrtc
 from tests.cuda_on_cpu.conftest import executor_of
 from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden.compare import check
@@ -267,6 +268,6 @@ def test_instructions_of_all_launches_for_a_partial_sample(monkeypatch, record_p
     executed = {kernel: counts["instructions"] for kernel, counts in counted.counts.items()}
     record_property("instructions", executed)
     units = 2 * 32 * 64 * n_partials  # phases are laid out before each of the two
-    assert (executed["partial_phases"] + executed["partials_bank"]) / units <= forward
+    assert (executed["partial_phases"] + executed["partials_bank"]) / units <= nvrtc.slack() * forward
     rest = executed["partials_gradients"] + executed["partials_frames"]
-    assert (executed["partial_phases"] + rest) / units <= backward
+    assert (executed["partial_phases"] + rest) / units <= nvrtc.slack() * backward
