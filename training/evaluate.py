@@ -1,4 +1,4 @@
-"""`fastddsp evaluate`: how close an instrument's resynthesis comes to recordings, by the metrics of training/metrics.py.
+"""`fastddsp evaluate`: how close an instrument's resynthesis comes to recordings (see training/metrics.py).
 
     recording of a data set -> the model, as in training (its f0, loudness and z) -> audio -> tracker, loudness
                             -> against the recording's own

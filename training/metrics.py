@@ -10,8 +10,8 @@ With m the pitch in MIDI semitones (69 + 12 log2(f0 / 440)), c the tracker's con
     raw_pitch_accuracy       share of frames with |m - m*| < 0.5, among those with c* >= T, whatever c is (mir_eval)
     raw_chroma_accuracy      the same with octaves forgiven (mir_eval)
     loudness_l1_db           mean |L - L*| over all frames, L the A-weighted loudness in dB, not below -80 dB
-    paper_loudness_l1        mean |P - P*| over all frames, P = (ln(A + 1e-4) + 4.0599) / 3.5105, A the mean over bins of
-                             the A-weighted magnitudes of an STFT of 2048 points: 1 is 30.5 dB, and 0.07 is 2.1 dB
+    paper_loudness_l1        mean |P - P*| over all frames, P = (ln(A + 1e-4) + 4.0599) / 3.5105, A the mean over bins
+                             of the A-weighted magnitudes of an STFT of 2048 points: 1 is 30.5 dB, and 0.07 is 2.1 dB
     spectral_distance        sum over FFT sizes 2048, 1024, ..., 64 of the mean differences of magnitudes and of their
                              logarithms: the loss of the paper, weight 1 each
 

@@ -247,7 +247,7 @@ def transfer(
     curves = {"f0_hz": f0_hz * 2.0**octave, level_name(instrument): level_db}
     if z_from is not None:
         curves["z"] = mix_z(None, listen(instrument, read_audio(z_from, settings.sample_rate)), 1.0)
-    elif needs_z:
+    elif statistics is not None and instrument.config.z_dims:
         curves["z"] = statistics.z_mean
     rendered = play(instrument, **curves, n_harmonics=n_harmonics, sample_rate=sample_rate, seed=seed)
     write_audio(out, rendered, sample_rate or settings.sample_rate)
