@@ -4,6 +4,7 @@ A command's modules are imported when it runs, so that help comes at once. What 
 on stderr and exit code 2; FASTDDSP_DEBUG=1 shows where it was raised.
 """
 
+import inspect
 import os
 import sys
 from argparse import ArgumentError
@@ -32,25 +33,66 @@ def _parser(command: str, function: Callable, positional: dict[str, Any], skip: 
     return parser
 
 
-def _arguments(args: Any, *sections: str) -> dict[str, Any]:
-    """Parsed arguments, those sections that are dataclasses made into such."""
-    return args.as_dict() | {name: vars(args)[name] for name in sections}
+def _one_of(command: str, parts: dict[str, Command], argv: list[str]) -> None:
+    """Run the part of a command that the first argument names, such as `room extract`."""
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, parts))
+        lines = [f"  {name:{width}}  {part.summary}" for name, part in parts.items()]
+        print("\n".join([f"usage: fastddsp {command} {{{','.join(parts)}}} ...", "", *lines]))
+        raise SystemExit(0)
+    if argv[0] not in parts:
+        raise ValueError(f"there is no '{argv[0]}'; there are {', '.join(parts)}")
+    parts[argv[0]].run(argv[1:])
 
 
 def _prepare(argv: list[str]) -> None:
     from fastddsp.training.prepare import prepare
 
     arguments = {
-        "paths": {"nargs": "+", "metavar": "AUDIO", "help": "sound files, and folders that are searched for them"},
+        "paths": {"nargs": "+", "metavar": "AUDIO", "help": "sound files, and folders of them, of NSynth or of URMP"},
         "--out": {"required": True, "metavar": "DIR", "help": "folder of the data set"},
     }
-    args = _parser("prepare", prepare, arguments, {"progress"}).parse_args(argv)
+    parser = _parser("prepare", prepare, arguments, {"progress"})
+    args = parser.instantiate_classes(parser.parse_args(argv))
     done = prepare(**args.as_dict())
     minutes = sum(sound.n_frames for sound in done.sounds) / args.frame_rate / 60
     print(
         f"{args.out}: {len(done.sounds)} recordings, {minutes:.1f} minutes; {done.n_cached} were already there, "
         f"{len(done.skipped)} skipped"
     )
+
+
+DATASET_HELP = """usage: fastddsp dataset render phrases|notes --out DIR ...
+
+  render phrases  long expressive phrases of instruments of a SoundFont, with their true pitch beside each
+  render notes    single notes of instruments of a SoundFont, in the layout of NSynth
+
+fastddsp dataset render phrases --help tells its options, and so for notes"""
+
+
+def _dataset(argv: list[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help") or argv[1:] in (["-h"], ["--help"]):
+        print(DATASET_HELP)
+        raise SystemExit(0)
+    if argv[0] != "render" or argv[1:2] not in (["phrases"], ["notes"]):
+        raise ValueError(f"what to make must be 'render phrases' or 'render notes', got '{' '.join(argv[:2])}'")
+    from fastddsp.training.render import render_notes, render_phrases
+
+    names = "names of General MIDI, or programs from 0 to 127"
+    arguments: dict[str, Any] = {
+        "--out": {"required": True, "metavar": "DIR", "help": "folder to make; new or empty"},
+        "--keys": {"nargs": 2, "type": int, "metavar": ("LOW", "HIGH"), "help": "MIDI notes; by default usual ones"},
+    }
+    kind, render = argv[1], render_phrases if argv[1] == "phrases" else render_notes
+    defaults = inspect.signature(render).parameters
+    arguments["--instrument"] = {"nargs": "+", "default": list(defaults["instrument"].default), "help": names}
+    if kind == "notes":
+        velocities = list(defaults["velocities"].default)
+        arguments["--velocities"] = {"nargs": "+", "type": int, "default": velocities, "help": "of each key, 1 to 127"}
+    args = _parser(f"dataset render {kind}", render, arguments, {"progress"}).parse_args(argv[2:])
+    made = render(**args.as_dict())
+    silent = f"; {len(made.silent)} notes made no sound: {', '.join(made.silent)}" if made.silent else ""
+    print(f"{args.out}: {made.n_recordings} recordings, {made.minutes:.1f} minutes{silent}")
 
 
 def _train(argv: list[str]) -> None:
@@ -64,11 +106,60 @@ def _resynthesize(argv: list[str]) -> None:
 
     arguments = {
         "run": {"metavar": "RUN", "help": "folder of the run that trained the instrument"},
-        "audio": {"metavar": "AUDIO", "help": "recording whose tune is played"},
+        "audio": {"nargs": "?", "metavar": "AUDIO", "help": "recording whose tune is played, unless curves say all"},
         "--out": {"required": True, "metavar": "WAV", "help": "sound file to write; its suffix names the format"},
     }
     args = _parser("resynthesize", resynthesize, arguments, set()).parse_args(argv)
     print(resynthesize(**args.as_dict()))
+
+
+def _dereverb(argv: list[str]) -> None:
+    from fastddsp.training.room import dereverb
+
+    arguments = {
+        "run": {"metavar": "RUN", "help": "folder of the run that trained the instrument, with its room"},
+        "audio": {"metavar": "AUDIO", "help": "recording from that room"},
+        "--out": {"required": True, "metavar": "WAV", "help": "sound file to write; its suffix names the format"},
+    }
+    print(dereverb(**_parser("dereverb", dereverb, arguments, set()).parse_args(argv).as_dict()))
+
+
+def _room(argv: list[str]) -> None:
+    _one_of("room", {"extract": ROOM_EXTRACT, "apply": ROOM_APPLY}, argv)
+
+
+def _extract_room(argv: list[str]) -> None:
+    from fastddsp.training.room import extract_room
+
+    arguments = {
+        "run": {"metavar": "RUN", "help": "folder of the run that trained the instrument"},
+        "--out": {"required": True, "metavar": "WAV", "help": ".wav file to write, of 32-bit floats"},
+    }
+    print(extract_room(**_parser("room extract", extract_room, arguments, set()).parse_args(argv).as_dict()))
+
+
+def _apply_room(argv: list[str]) -> None:
+    from fastddsp.training.room import apply_room
+
+    arguments = {
+        "response": {"metavar": "WAV_IR", "help": "impulse response with its direct sound, at any sample rate"},
+        "audio": {"metavar": "AUDIO", "help": "recording to put into the room"},
+        "--out": {"required": True, "metavar": "WAV", "help": "sound file to write; its suffix names the format"},
+    }
+    print(apply_room(**_parser("room apply", apply_room, arguments, set()).parse_args(argv).as_dict()))
+
+
+def _transfer(argv: list[str]) -> None:
+    from fastddsp.training.transfer import transfer
+
+    arguments = {
+        "run": {"metavar": "RUN", "help": "folder of the run that trained the instrument"},
+        "audio": {"metavar": "AUDIO", "help": "recording whose tune is played"},
+        "--out": {"required": True, "metavar": "WAV", "help": "sound file to write; its suffix names the format"},
+        "--no_adjust": {"action": "store_true", "help": "leave register and level as they are"},
+    }
+    args = _parser("transfer", transfer, arguments, {"adjust"}).parse_args(argv).as_dict()
+    print(transfer(adjust=not args.pop("no_adjust"), **args))
 
 
 def _evaluate(argv: list[str]) -> None:
@@ -104,10 +195,17 @@ def _warmup(argv: list[str]) -> None:
     warmup(**_parser("warmup", warmup, arguments, set()).parse_args(argv).as_dict())
 
 
+ROOM_EXTRACT = Command("write the impulse response of the room that an instrument has learnt", _extract_room)
+ROOM_APPLY = Command("put a room on a recording", _apply_room)
+
 COMMANDS = {
+    "dataset": Command("render phrases or notes of a SoundFont's instruments", _dataset),
     "prepare": Command("make a data set out of sound files", _prepare),
     "train": Command("train an instrument on a data set, or resume", _train),
-    "resynthesize": Command("play a recording on a trained instrument", _resynthesize),
+    "resynthesize": Command("play a recording, or curves, on a trained instrument", _resynthesize),
+    "dereverb": Command("play a recording again without the room that an instrument has learnt with it", _dereverb),
+    "room": Command("write a learnt room's impulse response, or put one on other audio", _room),
+    "transfer": Command("play a recording in an instrument's own register and dynamics", _transfer),
     "evaluate": Command("measure an instrument's resynthesis of a data set", _evaluate),
     "bench": Command("measure the kernels against plain torch on this machine", _bench),
     "warmup": Command("compile every kernel now, not at its first call", _warmup),

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from fastddsp.training.dataset import Settings, SoundWindows
+from fastddsp.training.dataset import Settings, SoundWindows, read_manifest
 from fastddsp.training.extras import needs_extra
+from fastddsp.training.labels import Selection
 
 with needs_extra():
     import lightning.pytorch as pl
@@ -74,12 +75,18 @@ class StepLoader(DataLoader):
 class InstrumentData(pl.LightningDataModule):
     """Training and validation windows of a data set made by `fastddsp prepare`.
 
+    What is trained on and what is held out, by default: recordings of the split "train" and those of the split "valid",
+    where the data set has splits; otherwise all, and the end of each. What is held out is never trained on.
+
     Args:
       folder: the data set.
       batch_size: windows per step and process.
       window_seconds: length of a window.
       hop_seconds: from the start of one window to the start of the next.
-      valid_share: share of every recording, at its end, that is held out for validation; 0 for none.
+      valid_share: share of every recording, at its end, that is held out for validation; 0 for none. Counts only where
+        no whole recordings are held out.
+      select: train on recordings with these labels.
+      valid_select: hold out recordings with these labels.
       num_workers: processes that read windows ahead; 0 reads in the training process, fast enough for mapped files.
       seed: of the order of windows.
     """
@@ -91,6 +98,8 @@ class InstrumentData(pl.LightningDataModule):
         window_seconds: float = 4.0,
         hop_seconds: float = 1.0,
         valid_share: float = 0.1,
+        select: Selection | None = None,
+        valid_select: Selection | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -98,10 +107,18 @@ class InstrumentData(pl.LightningDataModule):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.train_windows = SoundWindows(folder, window_seconds, hop_seconds, "train", valid_share)
-        self.valid_windows = (
-            SoundWindows(folder, window_seconds, window_seconds, "valid", valid_share) if valid_share else None
-        )
+        splits = {sound.labels.split for sound in read_manifest(folder)[1]}
+        if select is None and "train" in splits:
+            select = Selection(split=["train"])
+        if valid_select is None and "valid" in splits:
+            valid_select = Selection(split=["valid"])
+        share, part = (valid_share, "train") if valid_select is None else (0.0, "all")
+        self.train_windows = SoundWindows(folder, window_seconds, hop_seconds, part, share, select, valid_select)
+        self.valid_windows = None
+        if valid_select is not None:
+            self.valid_windows = SoundWindows(folder, window_seconds, window_seconds, select=valid_select)
+        elif valid_share:
+            self.valid_windows = SoundWindows(folder, window_seconds, window_seconds, "valid", share, select)
 
     @property
     def settings(self) -> Settings:

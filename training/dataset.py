@@ -22,10 +22,12 @@ import torch
 from torch.utils.data import Dataset
 
 from fastddsp.training.files import write_json
+from fastddsp.training.labels import Labels, Selection
 
 MANIFEST = "dataset.json"
 SOUNDS = "frames"
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1 had no labels
 FEATURES = ("f0_hz", "f0_confidence", "loudness_db")
 SILENCE_DB = -80.0
 
@@ -42,6 +44,7 @@ class Settings:
       tracker: name of the pitch tracker (see fastddsp.training.pitch).
       fmin: lowest pitch of the instrument in Hz, None for the tracker's limit.
       fmax: highest pitch in Hz.
+      f0: "tracker", or "labels": f0 is what is known of the recording.
     """
 
     sample_rate: int = 16000
@@ -49,12 +52,15 @@ class Settings:
     tracker: str = "swift-f0"
     fmin: float | None = None
     fmax: float | None = None
+    f0: str = "tracker"
 
     def __post_init__(self) -> None:
         if self.frame_rate <= 0 or self.sample_rate <= 0 or self.sample_rate % self.frame_rate:
             raise ValueError(
                 f"sample_rate must be a whole multiple of frame_rate, got {self.sample_rate} and {self.frame_rate}"
             )
+        if self.f0 not in ("tracker", "labels"):
+            raise ValueError(f"f0 must be 'tracker' or 'labels', got '{self.f0}'")
 
     @property
     def hop_size(self) -> int:
@@ -64,12 +70,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Sound:
-    """One recording: the path it came from, the key of its file, its length, its share of pitched frames."""
+    """One recording: the path it came from, the key of its file, its length, its share of pitched frames, labels."""
 
     name: str
     key: str
     n_frames: int
     pitched: float
+    labels: Labels = Labels()
 
 
 def pack(audio: np.ndarray, features: dict[str, np.ndarray], hop_size: int) -> np.ndarray:
@@ -121,9 +128,13 @@ def read_manifest(folder: str | os.PathLike) -> tuple[Settings, list[Sound], dic
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a complete data set (no {MANIFEST}): run fastddsp prepare")
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {manifest.get('format')}, this version reads {FORMAT}: prepare it again")
-    return Settings(**manifest["settings"]), [Sound(**sound) for sound in manifest["sounds"]], manifest
+    if manifest.get("format") not in READABLE:
+        raise ValueError(
+            f"{path} has format {manifest.get('format')}, this version reads {' and '.join(map(str, READABLE))}: "
+            f"prepare it again"
+        )
+    sounds = [Sound(**{**sound, "labels": Labels(**sound.get("labels", {}))}) for sound in manifest["sounds"]]
+    return Settings(**manifest["settings"]), sounds, manifest
 
 
 def sound_path(folder: str | os.PathLike, key: str) -> Path:
@@ -140,12 +151,17 @@ def load_features(folder: str | os.PathLike, sound: Sound) -> dict[str, np.ndarr
 class SoundWindows(Dataset):
     """Windows of the recordings of a data set, each a dictionary of audio [n_samples] and features [n_frames, 1].
 
+    Where recordings have labels, a window has them too, whole numbers []: "instrument" (its place in `instruments`),
+    "pitch" and "velocity" of MIDI; -1 for a recording without one.
+
     Args:
       folder: a data set made by `prepare`.
       window_seconds: length of a window.
       hop_seconds: from the start of one window to the start of the next.
       part: "train", "valid" or "all" of every recording.
       valid_share: share of every recording, at its end, that is "valid".
+      select: only recordings with these labels; all if None.
+      without: leave recordings with these labels out; none if None.
 
     A part shorter than one window gives one window, padded with silence at the last frame's pitch. Otherwise a last
     window ends with the part, so that every frame is in some window.
@@ -158,6 +174,8 @@ class SoundWindows(Dataset):
         hop_seconds: float = 1.0,
         part: Part = "all",
         valid_share: float = 0.1,
+        select: Selection | None = None,
+        without: Selection | None = None,
     ) -> None:
         self.settings, sounds, _ = read_manifest(folder)
         self.window = round(window_seconds * self.settings.frame_rate)
@@ -168,9 +186,15 @@ class SoundWindows(Dataset):
             )
         if not 0 <= valid_share < 1:
             raise ValueError(f"valid_share must be in [0, 1), got {valid_share}")
-        self.paths = [sound_path(folder, sound.key) for sound in sounds]
+        self.instruments = sorted({sound.labels.instrument for sound in sounds if sound.labels.instrument is not None})
+        self.label_names = _label_names(sounds)
+        self.sounds = choose_sounds(sounds, select, without)
+        if not self.sounds:
+            left_out = f", leaving out {without}" if without else ""
+            raise ValueError(f"none of the {len(sounds)} recordings of {folder} has {select or 'any label'}{left_out}")
+        self.paths = [sound_path(folder, sound.key) for sound in self.sounds]
         self.windows: list[tuple[int, int, int]] = []
-        for i, sound in enumerate(sounds):
+        for i, sound in enumerate(self.sounds):
             begin, end = part_of(sound.n_frames, part, valid_share)
             self.windows += [
                 (i, start, min(start + self.window, end)) for start in _starts(begin, end, self.window, hop)
@@ -189,7 +213,34 @@ class SoundWindows(Dataset):
             silent = np.zeros((missing, rows.shape[1]), dtype=np.float32)
             silent[:, -3], silent[:, -1] = rows[-1, -3], SILENCE_DB
             rows = np.concatenate([rows, silent])
-        return unpack(rows)
+        return unpack(rows) | self._labels(self.sounds[i].labels)
+
+    def _labels(self, labels: Labels) -> dict[str, torch.Tensor]:
+        numbers = {
+            "instrument": None if labels.instrument is None else self.instruments.index(labels.instrument),
+            "pitch": labels.pitch,
+            "velocity": labels.velocity,
+        }
+        unknown = -1
+        return {
+            name: torch.tensor(unknown if numbers[name] is None else numbers[name], dtype=torch.int64)
+            for name in self.label_names
+        }
+
+
+def choose_sounds(sounds: list[Sound], select: Selection | None, without: Selection | None = None) -> list[Sound]:
+    """Those of the recordings that have the labels of `select` and not those of `without`, in order."""
+    return [
+        sound
+        for sound in sounds
+        if (select is None or select.accepts(sound.labels)) and not (without and without.accepts(sound.labels))
+    ]
+
+
+def _label_names(sounds: list[Sound]) -> tuple[str, ...]:
+    """Labels of a window that are numbers, as far as any recording has them."""
+    names = ("instrument", "pitch", "velocity")
+    return tuple(name for name in names if any(getattr(sound.labels, name) is not None for sound in sounds))
 
 
 def part_of(n_frames: int, part: Part, valid_share: float) -> tuple[int, int]:

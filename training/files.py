@@ -6,6 +6,7 @@ one step (`os.replace`). A process killed at any moment leaves the old file, or 
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,32 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             partial.unlink()
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Give an empty folder beside `path` to fill; it becomes `path` when the block ends without an error.
+
+    Args:
+      path: the final folder. It must be new or empty.
+
+    Returns:
+      A context manager around the temporary folder.
+
+    Raises:
+      FileExistsError: `path` is a file, or a folder that holds something.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} {'is not empty' if path.is_dir() else 'is a file'}: choose an empty or new folder")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}{PARTIAL}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     _sync_folder(path.parent)
 
 

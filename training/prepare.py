@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import torch
 
 from fastddsp.autograd.spectral import compute_loudness
 from fastddsp.training.audio import read_audio
+from fastddsp.training.curves import pitch_at_frames
 from fastddsp.training.dataset import (
     FORMAT,
     MANIFEST,
@@ -35,10 +36,11 @@ from fastddsp.training.dataset import (
 )
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import PARTIAL, atomic_path
-from fastddsp.training.pitch import get_tracker, track_pitch
+from fastddsp.training.labels import Selection
+from fastddsp.training.pitch import bridge_unpitched, get_tracker, track_pitch
+from fastddsp.training.readers import Recording, find_recordings, read_f0
 
 with needs_extra():
-    import soundfile
     from tqdm import tqdm
 
 # Below this peak (-60 dBFS) a recording is taken for silence: nothing in it could be learnt.
@@ -96,40 +98,44 @@ def loudness(audio: np.ndarray, settings: Settings) -> np.ndarray:
     return loudness_db.numpy()[:n_frames]
 
 
-def find_sounds(paths: Iterable[str | os.PathLike]) -> list[Path]:
-    """Files to prepare: each path that is a file, and every sound file below each path that is a folder, sorted.
+def label_f0(recording: Recording, n_frames: int, frame_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is known of a recording's pitch: its f0 curve, else the nominal f0 of its one note.
 
     Args:
-      paths: files and folders.
+      recording: with a file of f0, or a pitch among its labels.
+      n_frames: frames wanted.
+      frame_rate: frames a second.
+
+    Returns:
+      f0_hz, bridged where the curve has no pitch, and confidence, 1 where it has one and 0 elsewhere (1 throughout for
+      a single note); both float32 [n_frames].
 
     Raises:
-      FileNotFoundError: a path does not exist.
-      ValueError: there is no sound file at all.
+      ValueError: nothing is known, or the file cannot be read.
     """
-    formats = soundfile.available_formats().keys() - {"RAW"}  # RAW has no header to tell the rate
-    kinds = {f".{kind.lower()}" for kind in formats} | {".aif", ".oga", ".opus"}
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in kinds)
-        elif path.exists():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"no such file or folder: {path}")
-    if not found:
-        raise ValueError("no sound files were found in the given folders")
-    return list(dict.fromkeys(found))
+    if recording.f0 is None:
+        if recording.labels.pitch is None:
+            raise ValueError(f"{recording.path} has no f0 among its labels: use f0='tracker'")
+        nominal = 440.0 * 2.0 ** ((recording.labels.pitch - 69) / 12)
+        return np.full(n_frames, nominal, np.float32), np.ones(n_frames, np.float32)
+    times, f0_hz = read_f0(recording.f0)
+    if not f0_hz.any():
+        raise ValueError(f"{recording.f0} has no pitched frame")
+    curve = pitch_at_frames(times, f0_hz, n_frames, frame_rate)
+    return bridge_unpitched(curve, curve > 0), (curve > 0).astype(np.float32)
 
 
 def prepare(
-    paths: Sequence[str | os.PathLike],
+    paths: Sequence[str | os.PathLike | Recording],
     out: str | os.PathLike,
     *,
     sample_rate: int = 16000,
     frame_rate: int = 250,
+    f0: str = "tracker",
     tracker: str = "swift-f0",
     fmin: float | None = None,
     fmax: float | None = None,
+    select: Selection | None = None,
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -140,13 +146,15 @@ def prepare(
     same `out` adds what is new, drops what is no longer listed, and computes nothing twice.
 
     Args:
-      paths: sound files, and folders that are searched for them.
+      paths: sound files, and folders of them, of NSynth or of URMP (see fastddsp.training.readers).
       out: folder of the data set.
       sample_rate: rate of the data set in Hz.
       frame_rate: frames of features a second; must divide sample_rate.
+      f0: "tracker", or "labels": take f0 from what is known of the recordings, and skip those of which nothing is.
       tracker: pitch tracker: swift-f0, crepe or crepe-tiny.
       fmin: lowest pitch of the instrument in Hz. Guides the tracker away from octave errors.
       fmax: highest pitch of the instrument in Hz.
+      select: use only recordings with these labels; all if None.
       workers: files worked on at once; all CPU cores if None.
       overwrite: replace a data set in `out` that has other settings.
       progress: show a progress bar.
@@ -159,66 +167,82 @@ def prepare(
       FileExistsError: `out` holds a data set with other settings, or other files.
       ValueError: a setting is out of range, or no file could be used.
     """
-    settings = Settings(sample_rate, frame_rate, tracker, fmin, fmax)
+    settings = Settings(sample_rate, frame_rate, tracker, fmin, fmax, f0)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     package = get_tracker(tracker).package
-    files = find_sounds(paths)
+    recordings = find_recordings(paths)
+    if select is not None:
+        n_found = len(recordings)
+        recordings = [recording for recording in recordings if select.accepts(recording.labels)]
+        if not recordings:
+            raise ValueError(f"none of the {n_found} recordings has {select}")
     out = Path(out)
     _check_out(out, settings, overwrite)
     versions = _versions("fastddsp", "numpy", "torch", "soundfile", "soxr", package)
 
-    results: dict[Path, tuple[Sound, bool]] = {}
+    results: dict[Recording, tuple[Sound, bool]] = {}
     skipped: dict[str, str] = {}
     with ThreadPoolExecutor(workers or _cpu_count()) as pool:
-        tasks = {pool.submit(_prepare_one, file, out, settings, versions): file for file in files}
+        tasks = {pool.submit(_prepare_one, recording, out, settings, versions): recording for recording in recordings}
         bar = tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=not progress)
         try:
             for task in bar:
                 try:
                     results[tasks[task]] = task.result()
                 except ValueError as error:
-                    skipped[str(tasks[task])] = str(error)
+                    skipped[str(tasks[task].path)] = str(error)
                     bar.write(f"skipped: {error}", file=sys.stderr)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
     if not results:
-        raise ValueError(f"none of the {len(files)} files could be used; the last: {next(reversed(skipped.values()))}")
-    used = [results[file] for file in files if file in results]
-    sounds = list({sound.key: sound for sound, _ in used}.values())
+        last = next(reversed(skipped.values()))
+        raise ValueError(f"none of the {len(recordings)} files could be used; the last: {last}")
+    used = [results[recording] for recording in recordings if recording in results]
+    sounds = list({(sound.key, sound.labels): sound for sound, _ in used}.values())
     write_manifest(out, settings, sounds, skipped, versions)
     _prune(out, {sound.key for sound in sounds})
     return Prepared(sounds, sum(cached for _, cached in used), skipped)
 
 
-def _prepare_one(file: Path, out: Path, settings: Settings, versions: dict[str, str]) -> tuple[Sound, bool]:
+def _prepare_one(recording: Recording, out: Path, settings: Settings, versions: dict[str, str]) -> tuple[Sound, bool]:
     """Store one recording, or find it stored; True if it was."""
-    try:
-        digest = hashlib.sha256(file.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
-    digest.update(json.dumps([FORMAT, asdict(settings), versions], sort_keys=True).encode())
+    labelled = settings.f0 == "labels"
+    pitch = recording.labels.pitch if labelled and recording.f0 is None else None
+    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings), versions, pitch], sort_keys=True).encode())
+    for file in (recording.path, recording.f0 if labelled else None):
+        if file is not None:
+            try:
+                digest.update(file.read_bytes())
+            except OSError as error:
+                raise ValueError(f"{file} cannot be read: {error.strerror}") from error
     key = digest.hexdigest()[:KEY_LENGTH]
     path = sound_path(out, key)
     cached = path.is_file()
     if not cached:
-        rows = _rows_of(file, settings)
+        rows = _rows_of(recording, settings)
         with atomic_path(path) as partial:
             np.save(partial, rows)
     confidence = np.load(path, mmap_mode="r")[:, -2]
-    pitched = float(np.mean(confidence >= get_tracker(settings.tracker).threshold))
-    return Sound(str(file), key, len(confidence), round(pitched, 4)), cached
+    threshold = 0.5 if labelled else get_tracker(settings.tracker).threshold
+    pitched = float(np.mean(confidence >= threshold))
+    return Sound(str(recording.path), key, len(confidence), round(pitched, 4), recording.labels), cached
 
 
-def _rows_of(file: Path, settings: Settings) -> np.ndarray:
-    audio = read_audio(file, settings.sample_rate)
+def _rows_of(recording: Recording, settings: Settings) -> np.ndarray:
+    audio = read_audio(recording.path, settings.sample_rate)
     if np.abs(audio).max() < SILENT_PEAK:
-        raise ValueError(f"{file} is silent: its peak is below {20 * np.log10(SILENT_PEAK):.0f} dBFS")
-    features = extract_features(audio, settings)
-    if not features["f0_hz"].any():
-        raise ValueError(f"{file} has no pitched frame, says {settings.tracker}")
+        raise ValueError(f"{recording.path} is silent: its peak is below {20 * np.log10(SILENT_PEAK):.0f} dBFS")
+    if settings.f0 == "labels":
+        loudness_db = loudness(audio, settings)
+        f0_hz, confidence = label_f0(recording, len(loudness_db), settings.frame_rate)
+        features = {"f0_hz": f0_hz, "f0_confidence": confidence, "loudness_db": loudness_db}
+    else:
+        features = extract_features(audio, settings)
+        if not features["f0_hz"].any():
+            raise ValueError(f"{recording.path} has no pitched frame, says {settings.tracker}")
     return pack(audio, features, settings.hop_size)
 
 

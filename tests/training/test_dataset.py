@@ -87,8 +87,8 @@ def test_the_manifest_comes_back(folder):
 
 def test_a_folder_without_manifest_or_of_another_format_is_refused(folder):
     text = (folder / MANIFEST).read_text()
-    (folder / MANIFEST).write_text(text.replace('"format": 1', '"format": 99'))
-    with pytest.raises(ValueError, match="format 99, this version reads 1"):
+    (folder / MANIFEST).write_text(text.replace('"format": 2', '"format": 99'))
+    with pytest.raises(ValueError, match="format 99, this version reads 1 and 2"):
         SoundWindows(folder)
     (folder / MANIFEST).unlink()
     with pytest.raises(FileNotFoundError, match="not a complete data set"):

@@ -14,7 +14,8 @@ from fastddsp.training import prepare as prepare_module
 from fastddsp.training.audio import read_audio
 from fastddsp.training.dataset import MANIFEST, SOUNDS, SoundWindows, read_manifest
 from fastddsp.training.files import PARTIAL
-from fastddsp.training.prepare import find_sounds, prepare
+from fastddsp.training.prepare import prepare
+from fastddsp.training.readers import find_recordings
 from tests.training.sounds import write_tone
 
 
@@ -116,7 +117,7 @@ def test_a_folder_with_other_files_is_left_alone(recordings, tmp_path):
     with pytest.raises(FileExistsError, match="holds other files"):
         prepare([recordings], recordings, progress=False)
     prepare([recordings], recordings, overwrite=True, progress=False)
-    assert len(find_sounds([recordings])) == 3
+    assert len(find_recordings([recordings])) == 3
     (recordings / SOUNDS / "mine.npy").write_bytes(b"the user's")
     prepare([recordings / "a.wav"], recordings, progress=False)
     assert len(stored(recordings)) == 2
