@@ -77,13 +77,17 @@ class Autoencoder(nn.Module):
         """
         return self._synthesize(features, options)["signal"]
 
-    def forward(self, features: Mapping[str, Any], return_losses: bool = False, **options: Any) -> Any:
+    def forward(
+        self, features: Mapping[str, Any], return_losses: bool = False, *, loss_from: int = 0, **options: Any
+    ) -> Any:
         """Audio and everything on the way to it.
 
         Args:
             features: Dictionary of tensors: "f0_hz" and "loudness_db" [batch, frames] or [batch, frames, 1], "audio"
                 [batch, n_samples], as far as the parts of the model and the losses need them. Not modified.
             return_losses: Also compute the losses against features["audio"].
+            loss_from: Sample from which on they count. What sounds before is rendered all the same: a reverb needs it,
+                since what it adds to an excerpt's beginning comes from sound before the excerpt.
             **options: Settings of the processors for this call (n_samples, sample_rate, noise, ...). n_samples is by
                 default as long as features["audio"], or frames x hop_size.
 
@@ -93,9 +97,12 @@ class Autoencoder(nn.Module):
 
         Raises:
             KeyError: return_losses without features["audio"].
+            ValueError: No sample is left for the losses.
         """
         if return_losses and "audio" not in features:
             raise KeyError(f'losses need features["audio"], but there are {sorted(features)}')
+        if return_losses and not 0 <= loss_from < features["audio"].shape[-1]:
+            raise ValueError(f"loss_from must be 0 to {features['audio'].shape[-1] - 1}, got {loss_from}")
         synthesis = self._synthesize(self.encode(features), options)
         outputs = {**synthesis["controls"], "audio_synth": synthesis["signal"]}
         if not return_losses:
@@ -103,7 +110,8 @@ class Autoencoder(nn.Module):
         losses: dict[str, torch.Tensor] = {}
         loss: Any
         for loss in self.loss_objs:
-            losses.update(loss.get_losses_dict(outputs["audio"], outputs["audio_synth"]))
+            audio, audio_synth = outputs["audio"][..., loss_from:], outputs["audio_synth"][..., loss_from:]
+            losses.update(loss.get_losses_dict(audio, audio_synth))
         losses["total_loss"] = sum(losses.values(), start=synthesis["signal"].new_zeros(()))
         return outputs, losses
 

@@ -53,6 +53,11 @@ class InstrumentModule(pl.LightningModule):
       initial_slope: harmonic k starts with k^-initial_slope of the first one's weight; 0 starts with all alike, as
         magenta/ddsp does, which leaves those too loud that few notes of the data set have below Nyquist.
       seed: of the noise.
+      context_seconds: beginning of every window that is played and does not count in the loss: what it leaves in the
+        room is heard in the rest. As long as the room to be learnt; 0 for none.
+
+    Raises:
+      ValueError: context_seconds leaves nothing of a window.
     """
 
     def __init__(
@@ -62,8 +67,15 @@ class InstrumentModule(pl.LightningModule):
         decay: float = 0.98,
         initial_slope: float = 2.0,
         seed: int = 0,
+        context_seconds: float = 0.0,
     ) -> None:
         super().__init__()
+        self.loss_from = round(context_seconds * config.sample_rate)
+        if not 0 <= self.loss_from < config.n_samples:
+            raise ValueError(
+                f"context_seconds must be at least 0 and less than a window, {config.n_samples / config.sample_rate:g} "
+                f"s, got {context_seconds:g}"
+            )
         # The data set holds the loudness of the whole recording, which a window's own audio gives wrongly at its ends.
         self.config = replace(config, compute_loudness=False)
         self.model = build(self.config)
@@ -108,7 +120,7 @@ class InstrumentModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Loss of a batch."""
-        _, losses = self.model(self.features(batch), return_losses=True)
+        _, losses = self.model(self.features(batch), return_losses=True, loss_from=self.loss_from)
         total = losses["total_loss"]
         if not math.isfinite(total.item()):
             raise RuntimeError(
@@ -121,7 +133,7 @@ class InstrumentModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
         """Losses of a held-out batch; measures, sounds and pictures of its first examples."""
-        outputs, losses = self.model(self.features(batch), return_losses=True)
+        outputs, losses = self.model(self.features(batch), return_losses=True, loss_from=self.loss_from)
         self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["audio"]))
         if batch_idx == 0 and self.trainer.is_global_zero:
             self._log_examples(batch["audio"][:N_EXAMPLES], outputs["audio_synth"][:N_EXAMPLES])

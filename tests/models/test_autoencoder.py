@@ -180,6 +180,23 @@ def test_losses_need_audio():
         build(TINY)(given, return_losses=True)
 
 
+def test_what_sounds_before_the_losses_begin_is_heard_through_the_reverb_and_not_judged():
+    model, given = build(TINY), features()
+    with torch.no_grad():
+        model.processor_group.reverb.ir[49] = 1.0
+    model(given, return_losses=True, loss_from=1300, noise=torch.zeros(2, 1600))[1]["total_loss"].backward()
+    assert model.processor_group.reverb.ir.grad[49] != 0
+    outputs, losses = model(given, return_losses=True, loss_from=700, noise=torch.zeros(2, 1600))
+    expected = model.loss_objs[0](given["audio"][:, 700:], outputs["audio_synth"][:, 700:])
+    assert outputs["audio_synth"].shape == (2, 1600) and losses["total_loss"] == expected
+
+
+@pytest.mark.parametrize("loss_from", [-1, 1600])
+def test_the_losses_need_a_sample(loss_from):
+    with pytest.raises(ValueError, match="loss_from must be 0 to 1599, got"):
+        build(TINY)(features(), return_losses=True, loss_from=loss_from)
+
+
 def test_decode_of_encode_is_the_audio_of_a_call():
     model, noise = build(TINY), torch.zeros(2, 1600)
     audio = model.decode(model.encode(features()), noise=noise)

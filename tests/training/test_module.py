@@ -9,6 +9,7 @@ from fastddsp.autograd.scaling import exp_sigmoid
 from fastddsp.models.presets import ModelConfig
 from fastddsp.training.checkpoint import LAST, load_checkpoint
 from fastddsp.training.datamodule import InstrumentData
+from fastddsp.training.dataset import SoundWindows
 from fastddsp.training.module import InstrumentModule
 from fastddsp.training.train import TRAINER_DEFAULTS, run_parts
 from tests.training.models import SIZES, SMALLEST, two_tones
@@ -124,3 +125,25 @@ def test_harmonics_start_with_the_given_slope(slope):
     weights = exp_sigmoid(decoder({"ld_scaled": ones, "f0_scaled": ones})["harmonic_distribution"])[0, 0]
     expected = torch.arange(1, 5) ** -slope
     torch.testing.assert_close(weights / weights[0], expected, rtol=1e-5, atol=0)
+
+
+def test_the_context_of_a_window_does_not_count_in_the_loss(data):
+    def loss_of(audio, **settings):
+        torch.manual_seed(0)
+        module = InstrumentModule(SMALLEST, **settings)
+        module.log = module.log_dict = lambda *args, **kwargs: None
+        torch.manual_seed(0)
+        return module.training_step({**batch, "audio": audio}, 0).item()
+
+    windows = SoundWindows(data, 0.2)
+    batch = {name: torch.stack([windows[i][name] for i in range(2)]) for name in windows[0]}
+    other = batch["audio"].clone()
+    other[:, :1600] += 0.1
+    assert loss_of(other, context_seconds=0.1) == loss_of(batch["audio"], context_seconds=0.1)
+    assert loss_of(other) != loss_of(batch["audio"])
+
+
+@pytest.mark.parametrize("context_seconds", [-0.1, 0.2])
+def test_a_context_that_leaves_nothing_to_learn_from_is_refused(context_seconds):
+    with pytest.raises(ValueError, match=r"less than a window, 0\.2 s, got"):
+        InstrumentModule(SMALLEST, context_seconds=context_seconds)
