@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import Dataset
 
 from fastddsp.training.files import write_json
-from fastddsp.training.labels import Labels, Selection
+from fastddsp.training.labels import UNKNOWN, Labels, Selection
 
 MANIFEST = "dataset.json"
 SOUNDS = "frames"
@@ -76,7 +76,7 @@ class Sound:
     key: str
     n_frames: int
     pitched: float
-    labels: Labels = Labels()
+    labels: Labels = UNKNOWN
 
 
 def pack(audio: np.ndarray, features: dict[str, np.ndarray], hop_size: int) -> np.ndarray:

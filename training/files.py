@@ -55,7 +55,8 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path} {'is not empty' if path.is_dir() else 'is a file'}: choose an empty or new folder")
+        wrong = "is not empty" if path.is_dir() else "is a file"
+        raise FileExistsError(f"{path} {wrong}: choose an empty or new folder")
     partial = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}{PARTIAL}")
     partial.mkdir(parents=True)
     try:

@@ -25,6 +25,9 @@ class Labels:
     velocity: int | None = None
 
 
+UNKNOWN = Labels()
+
+
 @dataclass(frozen=True)
 class Selection:
     """Recordings to choose: those that have every label that is asked for. One without the label is not chosen.

@@ -1,7 +1,8 @@
 """Random melodies with what players do: swells, vibrato, slides, rests.
 
-A walk over the notes of a scale, in steps that are mostly small and lean towards the middle of the range. A note swells,
-grows, fades or waves (expression); long ones have vibrato that sets in after a moment; some slide in from the note before.
+A walk over the notes of a scale, in steps that are mostly small and lean towards the middle of the range. A note
+swells, grows, fades or waves (expression); long ones have vibrato that sets in after a moment; some slide in from the
+note before.
 """
 
 import numpy as np

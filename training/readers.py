@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fastddsp.training.extras import needs_extra
-from fastddsp.training.labels import Labels
+from fastddsp.training.labels import UNKNOWN, Labels
 from fastddsp.training.score import Note
 
 with needs_extra():
@@ -54,7 +54,7 @@ class Recording:
     """A sound file, its labels, and the files that hold its true pitch and its notes, if there are any."""
 
     path: Path
-    labels: Labels = Labels()
+    labels: Labels = UNKNOWN
     f0: Path | None = None
     notes: Path | None = None
 

@@ -149,7 +149,7 @@ def render_notes(
         raise ValueError(f"key_step must be at least 1 and velocities 1 to 127, got {key_step} and {list(velocities)}")
     if not 0 < held_seconds <= seconds:
         raise ValueError(f"held_seconds must be above 0 and at most seconds, got {held_seconds} of {seconds}")
-    if not (0 <= valid_share and 0 <= test_share and valid_share + test_share < 1):
+    if min(valid_share, test_share) < 0 or valid_share + test_share >= 1:
         raise ValueError(f"valid_share and test_share must leave notes to train on, got {valid_share} and {test_share}")
 
     jobs = [

@@ -1,7 +1,7 @@
 """What is played, and the MIDI file that says so.
 
-A score is notes one after the other, with three curves at CONTROL_RATE: expression e in 0 to 1 (controller 11), bend c in
-semitones, and the pitch that follows from them,
+A score is notes one after the other, with two curves at CONTROL_RATE: expression in 0 to 1 (controller 11), and bend c
+in semitones. The pitch follows from them,
 
     f0_hz = 440 * 2^((key + c - 69) / 12) while a note is held, 0 otherwise.
 
