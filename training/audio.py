@@ -62,13 +62,29 @@ def resample_response(response: np.ndarray, from_rate: int, to_rate: int) -> np.
     return resample_audio(response, from_rate, to_rate) * np.float32(from_rate / to_rate)
 
 
-def write_audio(path: str | os.PathLike, audio: np.ndarray, sample_rate: int) -> float:
+def sample_rate_of(path: str | os.PathLike) -> int:
+    """The sample rate of a sound file in Hz.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file cannot be decoded.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such sound file: {path}")
+    try:
+        return soundfile.info(path).samplerate
+    except (soundfile.SoundFileError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as sound: {getattr(error, 'error_string', error)}") from error
+
+
+def write_audio(path: str | os.PathLike, audio: np.ndarray, sample_rate: int, *, exact: bool = False) -> float:
     """Write mono audio, atomically; what is louder than full scale is turned down as a whole, never clipped.
 
     Args:
       path: file to write; its suffix names the format (.wav, .flac, .ogg, ...).
       audio: [n_samples], full scale 1.
       sample_rate: rate in Hz.
+      exact: write 32-bit float, every sample as it is, above full scale too.
 
     Returns:
       The gain that was applied, linear: 1 unless the peak was above full scale.
@@ -76,20 +92,22 @@ def write_audio(path: str | os.PathLike, audio: np.ndarray, sample_rate: int) ->
     Raises:
       ValueError: the suffix names no format that can be written, or the audio is not finite.
     """
-    kind = check_writable(path)
+    kind = check_writable(path, exact=exact)
     audio = np.asarray(audio, dtype=np.float32)
     if not np.isfinite(audio).all():
         raise ValueError(f"the audio for {path} holds samples that are not finite")
-    gain = 1.0 / max(1.0, float(np.abs(audio).max(initial=0.0)))
+    gain = 1.0 if exact else 1.0 / max(1.0, float(np.abs(audio).max(initial=0.0)))
     with atomic_path(path) as partial:
-        soundfile.write(partial, audio * np.float32(gain), sample_rate, format=kind)
+        soundfile.write(partial, audio * np.float32(gain), sample_rate, "FLOAT" if exact else None, format=kind)
     return gain
 
 
-def check_writable(path: str | os.PathLike) -> str:
-    """The sound format that the suffix of `path` names; ValueError if it names none."""
+def check_writable(path: str | os.PathLike, *, exact: bool = False) -> str:
+    """The sound format that the suffix of `path` names; ValueError if it names none, or none of floats for `exact`."""
     suffix = Path(path).suffix
     kind = suffix.lstrip(".").upper()
     if kind not in soundfile.available_formats():
         raise ValueError(f"{path} must end in the name of a sound format, such as .wav or .flac, got '{suffix}'")
+    if exact and not soundfile.check_format(kind, "FLOAT"):
+        raise ValueError(f"{path} must end in the name of a format of 32-bit floats, such as .wav, got '{suffix}'")
     return kind

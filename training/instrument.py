@@ -255,7 +255,7 @@ def _render(
 
 @torch.inference_mode()
 def room_response(instrument: Instrument, sample_rate: int | None = None, *, seed: int = 0) -> np.ndarray:
-    """The impulse response of the room that an instrument learnt, without the direct sound.
+    """The impulse response of the room that an instrument has learnt, without the direct sound.
 
     Args:
       instrument: an instrument with a reverb.

@@ -32,6 +32,7 @@ def resynthesize(
     z_mix: float = 1.0,
     n_harmonics: int | None = None,
     sample_rate: int | None = None,
+    room: bool = True,
     tracker: str | None = None,
     fmin: float | None = None,
     fmax: float | None = None,
@@ -52,10 +53,11 @@ def resynthesize(
       z_mix: how far: 0 is the z of the recording, 1 that of z_from.
       n_harmonics: keep only so many of the instrument's harmonics; all by default.
       sample_rate: rate of the output in Hz; that of training by default, beyond whose Nyquist there is nothing.
+      room: with the room that was learnt, if one was; False: the instrument alone.
       tracker: pitch tracker; by default that of training.
       fmin: lowest pitch of the recording in Hz; the tracker's limit by default.
       fmax: highest pitch of the recording in Hz.
-      seed: of the noise.
+      seed: of the noise, and of a room made of noise.
 
     Returns:
       The file written.
@@ -77,7 +79,7 @@ def resynthesize(
     curves["f0_hz"] = curves["f0_hz"] * np.float32(2.0 ** (pitch_shift / 12.0))
     for level in curves.keys() & {"loudness_db", "power_db"}:
         curves[level] = shift_loudness(curves[level], loudness_shift)
-    rendered = play(instrument, **curves, n_harmonics=n_harmonics, sample_rate=sample_rate, seed=seed)
+    rendered = play(instrument, **curves, n_harmonics=n_harmonics, sample_rate=sample_rate, room=room, seed=seed)
     write_audio(out, rendered, sample_rate or instrument.config.sample_rate)
     return Path(out)
 
