@@ -9,6 +9,7 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 
@@ -124,10 +125,6 @@ def _dereverb(argv: list[str]) -> None:
     print(dereverb(**_parser("dereverb", dereverb, arguments, set()).parse_args(argv).as_dict()))
 
 
-def _room(argv: list[str]) -> None:
-    _one_of("room", {"extract": ROOM_EXTRACT, "apply": ROOM_APPLY}, argv)
-
-
 def _extract_room(argv: list[str]) -> None:
     from fastddsp.training.room import extract_room
 
@@ -170,8 +167,8 @@ def _evaluate(argv: list[str]) -> None:
         "--data": {"required": True, "metavar": "DIR", "help": "data set to measure it on"},
         "--out": {"required": True, "metavar": "DIR", "help": "folder for the results, new or empty"},
     }
-    args = _parser("evaluate", evaluate, arguments, {"progress"}).parse_args(argv)
-    print(evaluate(**args.as_dict()))
+    parser = _parser("evaluate", evaluate, arguments, {"progress"})
+    print(evaluate(**parser.instantiate_classes(parser.parse_args(argv)).as_dict()))
 
 
 def _demo(argv: list[str]) -> None:
@@ -195,8 +192,10 @@ def _warmup(argv: list[str]) -> None:
     warmup(**_parser("warmup", warmup, arguments, set()).parse_args(argv).as_dict())
 
 
-ROOM_EXTRACT = Command("write the impulse response of the room that an instrument has learnt", _extract_room)
-ROOM_APPLY = Command("put a room on a recording", _apply_room)
+ROOM = {
+    "extract": Command("write the impulse response of the room that an instrument has learnt", _extract_room),
+    "apply": Command("put a room on a recording", _apply_room),
+}
 
 COMMANDS = {
     "dataset": Command("render phrases or notes of a SoundFont's instruments", _dataset),
@@ -204,7 +203,9 @@ COMMANDS = {
     "train": Command("train an instrument on a data set, or resume", _train),
     "resynthesize": Command("play a recording, or curves, on a trained instrument", _resynthesize),
     "dereverb": Command("play a recording again without the room that an instrument has learnt with it", _dereverb),
-    "room": Command("write a learnt room's impulse response, or put one on other audio", _room),
+    "room": Command(
+        "write a learnt room's impulse response, or put one on other audio", partial(_one_of, "room", ROOM)
+    ),
     "transfer": Command("play a recording in an instrument's own register and dynamics", _transfer),
     "evaluate": Command("measure an instrument's resynthesis of a data set", _evaluate),
     "bench": Command("measure the kernels against plain torch on this machine", _bench),

@@ -5,10 +5,13 @@
 
 A folder of results holds
 
-    metrics.json             what was measured with what; overall; every recording; written last
+    metrics.json             what was measured with what; overall; every recording
     metrics.csv              a row for every recording
     distributions.png        how the recordings spread
     examples/NNN_NAME.png    spectrograms, f0 and loudness of recording and resynthesis, with both as .wav
+
+and appears whole or not at all. A data set whose f0 is labelled says nothing of how audible that f0 is: there a frame
+counts where the label has a pitch and the tracker, too, hears one in the recording.
 
 An unsupervised instrument hears f0 itself; what its encoder heard is measured too, as encoder_f0_l1_semitones and
 encoder_raw_pitch_accuracy and encoder_raw_chroma_accuracy.
@@ -18,6 +21,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +31,21 @@ import torch
 
 import fastddsp
 from fastddsp.training.audio import write_audio
-from fastddsp.training.dataset import Part, Settings, Sound, load_features, part_of, read_manifest, sound_path
+from fastddsp.training.dataset import (
+    Part,
+    Settings,
+    Sound,
+    choose_sounds,
+    load_features,
+    part_of,
+    read_manifest,
+    sound_path,
+)
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.figures import comparison_figure, distribution_figure, save_figure
-from fastddsp.training.files import write_json
+from fastddsp.training.files import atomic_folder, write_json
 from fastddsp.training.instrument import Instrument, load_instrument, power
+from fastddsp.training.labels import Labels, Selection
 from fastddsp.training.metrics import (
     hz_to_semitones,
     loudness_l1_db,
@@ -47,7 +61,6 @@ from fastddsp.training.tables import rounded, summarize, summary_table, write_cs
 with needs_extra():
     from tqdm import tqdm
 
-METRICS_JSON = "metrics.json"
 # Every metric, and the column that counts the frames behind it.
 FRAMES_BEHIND = {
     "paper_f0_l1_semitones": "heard_frames",
@@ -158,6 +171,7 @@ def evaluate(
     data: str | os.PathLike,
     out: str | os.PathLike | None = None,
     *,
+    select: Selection | None = None,
     part: Part = "all",
     valid_share: float = 0.1,
     target_f0: Literal["stored", "tracked"] = "stored",
@@ -171,6 +185,7 @@ def evaluate(
       run: folder of the run that trained the instrument, or the instrument.
       data: data set made by `prepare`, or by anything else that labels its pitch, at the rates of the instrument.
       out: folder for the results, new or empty; None: nothing is written.
+      select: measure only recordings with these labels; all if None.
       part: "train", "valid" or "all" of every recording; a recording that has no such part is left out.
       valid_share: share of every recording, at its end, that is "valid"; give what the training was given.
       target_f0: "stored": the data set's own pitch, which is nominal where the set is labelled; "tracked": what the
@@ -187,39 +202,50 @@ def evaluate(
       FileNotFoundError: there is no such run or data set.
       ValueError: the data set's rates are not the instrument's, or no recording has such a part.
     """
-    folder = None if out is None else _new_folder(out)
     instrument = run if isinstance(run, Instrument) else load_instrument(run)
     settings, sounds, _ = read_manifest(data)
     _check_rates(instrument, settings)
-    spans = [(sound, *part_of(sound.n_frames, part, valid_share)) for sound in sounds]
-    spans = [span for span in spans if span[1] < span[2]]
+    chosen = choose_sounds(sounds, select)
+    spans = [(sound, *part_of(sound.n_frames, part, valid_share)) for sound in chosen]
+    spans = [(sound, first, last) for sound, first, last in spans if first < last]
     if not spans:
-        raise ValueError(f"the '{part}' part of {data} is empty: valid_share is {valid_share}")
+        raise ValueError(f"the '{part}' part of {data} is empty: valid_share is {valid_share}, select {select}")
     drawn = set(np.linspace(0, len(spans) - 1, min(examples, len(spans))).round().astype(int).tolist())
+    label_names = [name for name in asdict(Labels()) if any(getattr(sound.labels, name) for sound, _, _ in spans)]
+    weights = FRAMES_BEHIND | ({} if instrument.config.f0_encoder == "none" else OF_ENCODER)
 
     rows = []
-    for i, (sound, first, last) in enumerate(tqdm(spans, unit="recording", disable=not progress)):
-        target = load_target(data, sound, first, last)
-        audio, played_hz = reconstruct(instrument, target, seed)
-        if target_f0 == "tracked":
-            target |= _tracked(target["audio"], settings)
-        row = {"name": sound.name, **measure(target, audio, settings)}
-        if instrument.config.f0_encoder != "none":
-            row |= _measure_encoder(target, played_hz, settings)
-        rows.append(row)
-        if folder is not None and i in drawn:
-            _write_example(folder / "examples" / f"{i:03d}_{_plain_name(sound.name)}", target, audio, settings)
+    with nullcontext() if out is None else atomic_folder(out) as folder:
+        for i, (sound, first, last) in enumerate(tqdm(spans, unit="recording", disable=not progress)):
+            target = load_target(data, sound, first, last)
+            audio, played_hz = reconstruct(instrument, target, seed)
+            target |= _target_pitch(target, settings, target_f0)
+            labels = {name: getattr(sound.labels, name) for name in label_names}
+            rows.append({"name": sound.name, **labels, **measure(target, audio, settings)})
+            if instrument.config.f0_encoder != "none":
+                rows[-1] |= _measure_encoder(target, played_hz, settings)
+            if folder is not None and i in drawn:
+                _write_example(folder / "examples" / f"{i:03d}_{_plain_name(sound.name)}", target, audio, settings)
+        about = {
+            "run": None if isinstance(run, Instrument) else str(run),
+            "data": str(data),
+            "select": None if select is None else str(select),
+            "part": part,
+            "valid_share": None if part == "all" else valid_share,
+            "target_f0": target_f0,
+            "seed": seed,
+            **_about(settings),
+        }
+        found = Evaluation(rows, summarize(rows, weights), about)
+        if folder is not None:
+            _write(folder, found)
+    return found
 
-    weights = FRAMES_BEHIND | (OF_ENCODER if instrument.config.f0_encoder != "none" else {})
-    about = {
-        "run": None if isinstance(run, Instrument) else str(run),
-        "data": str(data),
-        "part": part,
-        "valid_share": None if part == "all" else valid_share,
-        "target_f0": target_f0,
+
+def _about(settings: Settings) -> dict[str, Any]:
+    return {
         "settings": asdict(settings),
         "confident_from": get_tracker(settings.tracker).threshold,
-        "seed": seed,
         "definitions": "fastddsp.training.metrics; mean and median are over recordings, frame_mean over frames",
         "versions": {
             "fastddsp": fastddsp.__version__,
@@ -228,20 +254,14 @@ def evaluate(
             "python": platform.python_version(),
         },
     }
-    found = Evaluation(rows, summarize(rows, weights), about)
-    if folder is not None:
-        write_csv(folder / "metrics.csv", rows)
-        columns = {name: [row[name] for row in rows] for name in weights}
-        save_figure(distribution_figure(columns), folder / "distributions.png")
-        write_json(folder / METRICS_JSON, rounded({**about, "overall": found.overall, "recordings": rows}))
-    return found
 
 
-def _new_folder(out: str | os.PathLike) -> Path:
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not empty: choose another folder")
-    return folder
+def _write(folder: Path, found: Evaluation) -> None:
+    write_csv(folder / "metrics.csv", found.recordings)
+    columns = {name: [row[name] for row in found.recordings] for name in found.overall}
+    save_figure(distribution_figure(columns), folder / "distributions.png")
+    report = {**found.about, "overall": found.overall, "recordings": found.recordings}
+    write_json(folder / "metrics.json", rounded(report))
 
 
 def _check_rates(instrument: Instrument, settings: Settings) -> None:
@@ -251,16 +271,23 @@ def _check_rates(instrument: Instrument, settings: Settings) -> None:
             raise ValueError(f"{name} of the data set must be the instrument's, {ours}, got {theirs}")
 
 
-def _tracked(audio: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
+def _target_pitch(
+    target: Mapping[str, np.ndarray], settings: Settings, target_f0: Literal["stored", "tracked"]
+) -> dict[str, np.ndarray]:
+    """The f0 and confidence that the resynthesis is measured against."""
+    if target_f0 == "stored" and settings.f0 == "tracker":
+        return {}
     f0_hz, confidence = track_pitch(
-        audio,
+        target["audio"],
         settings.sample_rate,
         settings.frame_rate,
         tracker=settings.tracker,
         fmin=settings.fmin,
         fmax=settings.fmax,
     )
-    return {"f0_hz": f0_hz, "f0_confidence": confidence}
+    if target_f0 == "tracked":
+        return {"f0_hz": f0_hz, "f0_confidence": confidence}
+    return {"f0_confidence": np.minimum(target["f0_confidence"], confidence)}
 
 
 def _measure_encoder(target: Mapping[str, np.ndarray], heard_hz: np.ndarray, settings: Settings) -> dict[str, float]:
