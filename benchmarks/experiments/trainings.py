@@ -24,6 +24,7 @@ with needs_extra():
 
 RECORD = "training.json"
 LAST_RATE = 0.05
+LEAST_STEPS = 100  # for fewer, the decay over 10000 steps is no float any more
 
 
 def train(
@@ -71,7 +72,8 @@ def train(
         shutil.rmtree(run)
     quiet_lightning()
     pl.seed_everything(SEED, verbose=False)
-    module = module_type(config, learning_rate=learning_rate, decay=LAST_RATE ** (DECAY_STEPS / steps), seed=SEED)
+    decay = LAST_RATE ** (DECAY_STEPS / max(steps, LEAST_STEPS))
+    module = module_type(config, learning_rate=learning_rate, decay=decay, seed=SEED)
     windows = InstrumentData(
         str(data), batch_size, window_seconds=window_seconds, hop_seconds=hop_seconds, valid_share=0.0, seed=SEED
     )

@@ -9,7 +9,7 @@ pytest.importorskip("lightning", reason='experiments train, which needs pip inst
 
 from matplotlib.figure import Figure
 
-from fastddsp.benchmarks.experiments import common, page, trainings
+from fastddsp.benchmarks.experiments import common, control, notes, page, trainings
 from fastddsp.benchmarks.experiments.common import Outcome, Row, Training
 from fastddsp.benchmarks.report import BEGIN, END
 from fastddsp.models.presets import load_preset
@@ -113,3 +113,68 @@ def test_committed_results_are_no_trials_and_keep_their_form(path):
 def test_the_page_says_what_the_committed_results_say():
     text = page.PAGE.read_text("utf-8")
     assert text.split(BEGIN)[1].split(END)[0].strip() == page.markdown(page.results()).strip()
+
+
+def curves(f0_hz, loudness_db, confidence=1.0):
+    n = 4
+    values = {"f0_hz": f0_hz, "loudness_db": loudness_db, "f0_confidence": confidence}
+    return {name: np.broadcast_to(np.asarray(value, dtype=np.float32), n) for name, value in values.items()}
+
+
+def test_a_sound_that_follows_a_shift_has_no_error():
+    ranges = {"pitch": (60.0, 81.0), "loudness": (-50.0, -20.0)}
+    asked, old, new = curves(440.0, -40.0), curves(441.0, -39.0), curves(882.0, -27.0)
+    pitch, loudness, in_range, lost = control.errors(asked, old, new, 12.0, 12.0, ranges, 0.5)
+    np.testing.assert_allclose(pitch, 0.0, atol=1e-3)
+    np.testing.assert_allclose(loudness, 0.0, atol=1e-5)
+    assert in_range.all() and not lost.any() and len(lost) == 4
+
+
+def test_frames_without_a_pitch_do_not_count_and_lost_ones_are_told():
+    ranges = {"pitch": (60.0, 80.0), "loudness": (-50.0, -20.0)}
+    asked = curves(440.0, -40.0, [1.0, 1.0, 1.0, 0.1])
+    old, new = curves(440.0, -40.0, [0.1, 1.0, 1.0, 1.0]), curves(880.0, -43.0, [1.0, 0.1, 1.0, 1.0])
+    pitch, loudness, in_range, lost = control.errors(asked, old, new, 12.0, 0.0, ranges, 0.5)
+    assert len(pitch) == 1 and loudness == [-3.0]
+    assert in_range.tolist() == [False]  # 81 semitones
+    assert lost.tolist() == [True, False]
+
+
+def test_pitches_that_the_tracker_cannot_hear_do_not_count():
+    ranges = {"pitch": (0.0, 127.0), "loudness": (-80.0, 0.0)}
+    asked, old, new = curves([150.0, 200.0, 800.0, 1200.0], -40.0), curves(440.0, -40.0), curves(880.0, -40.0)
+    assert len(control.errors(asked, old, new, -12.0, 0.0, ranges, 0.5)[0]) == 3
+    assert len(control.errors(asked, old, new, 12.0, 0.0, ranges, 0.5)[0]) == 3
+
+
+def test_no_key_of_a_test_is_trained_on():
+    parts = {key: notes.part_of(key) for key in range(notes.LOWEST, notes.HIGHEST + 1)}
+    assert [key for key, part in parts.items() if part == "held out"] == list(notes.HELD_OUT)
+    assert all((part == "above") == (key > 72) for key, part in parts.items())
+
+
+def test_a_rendered_note_says_what_it_is():
+    assert notes.note_of("nsynth-train/audio/reed_acoustic_alto_sax-073-120.wav") == ("alto_sax", 73)
+    with pytest.raises(ValueError, match="must be named FAMILY_SOURCE_INSTRUMENT-KEY-VELOCITY"):
+        notes.note_of("violin.wav")
+
+
+def measured(part: str, distance: float) -> dict:
+    names = (*notes.FRAMES_BEHIND, "nominal_f0_l1_semitones", "recording_nominal_f0_l1_semitones")
+    counts = {"frames": 500, "pitched_frames": 400, "heard_frames": 399}
+    return dict.fromkeys(names, 0.004) | counts | {"key": 50, "instrument": part, "spectral_distance": distance}
+
+
+def test_notes_are_asked_for_what_the_issue_asks():
+    distances = {"trained": 4.0, "held out": 5.0, "above": 7.0}
+    rows = notes.rows_of({part: [measured(part, distance)] * 2 for part, distance in distances.items()})
+    asked = {row.what: row for row in rows if row.met() is not None}
+    assert {what: row.at_most for what, row in asked.items()} == {
+        "held out: f0 L1": 0.05,
+        "held out: f0 outliers, paper's rule": 0.5,
+        "above: f0 L1": 0.1,
+        "above over held out: spectral distance": 1.5,
+    }
+    assert asked["held out: f0 outliers, paper's rule"].value == pytest.approx(0.4)  # in %
+    assert asked["above over held out: spectral distance"].value == pytest.approx(1.4)
+    assert (asked["held out: f0 L1"].count, asked["above over held out: spectral distance"].count) == (798, 4)

@@ -1,0 +1,217 @@
+"""Single notes of eight instruments through one autoencoder: keys that it never heard, inside its range and above it.
+
+Training: every key from 48 to 72 but each fifth. Tested on the fifths, and on the keys from 73 to 84.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastddsp.benchmarks.experiments.common import SEED, Outcome, Row, main
+from fastddsp.benchmarks.experiments.trainings import train
+from fastddsp.models.presets import load_preset
+from fastddsp.training.dataset import read_manifest
+from fastddsp.training.evaluate import FRAMES_BEHIND, load_target, measure, reconstruct
+from fastddsp.training.extras import needs_extra
+from fastddsp.training.metrics import hz_to_semitones
+from fastddsp.training.pitch import get_tracker
+from fastddsp.training.prepare import prepare
+from fastddsp.training.render import render_notes
+from fastddsp.training.resynthesize import Instrument, load_instrument
+from fastddsp.training.tables import summarize
+
+with needs_extra():
+    from matplotlib.figure import Figure
+
+INSTRUMENTS = ("violin", "cello", "trumpet", "trombone", "alto_sax", "oboe", "clarinet", "flute")
+LOWEST, TOP_TRAINED, HIGHEST = 48, 72, 84
+HELD_OUT = (50, 55, 60, 65, 70)
+PARTS = ("trained", "held out", "above")
+SECONDS, HELD_SECONDS = 2.0, 1.5
+RANGE_HZ = (100.0, 1200.0)  # of all keys, with three semitones below and six above
+STEPS = 7000
+TEXT = f"""One autoencoder learnt notes of {", ".join(name.replace("_", " ") for name in INSTRUMENTS)}: {SECONDS:g}
+s each, held for {HELD_SECONDS:g} s, MIDI keys {LOWEST} to {TOP_TRAINED} at velocities 50, 85 and 120, without the
+keys {", ".join(map(str, HELD_OUT))}, which no instrument played at any velocity. *Held out* are those keys, *above*
+the keys {TOP_TRAINED + 1} to {HIGHEST}. It plays from f0, loudness, and a z that changes in time, heard in the
+note's own MFCCs: it is `nsynth_ae`, made small enough for one CPU core (192 recurrent and fully connected channels
+instead of 512, 2 layers instead of 3, 60 harmonics instead of 100, batches of 8 whole notes). Targets are what the
+tracker hears in the recording (swift-f0 from {RANGE_HZ[0]:g} to {RANGE_HZ[1]:g} Hz, confident from 0.5, octaves
+settled), and the resynthesis is tracked in the same way; *nominal* compares with the key instead, from which a
+sampled instrument is off itself. Figures are means over frames; the spectral distance is the loss of the paper, a
+mean over notes. The paper's figures are from NSynth, with CREPE, and pitches of training."""
+
+
+def part_of(key: int) -> str:
+    """Which of PARTS a key belongs to."""
+    return "above" if key > TOP_TRAINED else "held out" if key in HELD_OUT else "trained"
+
+
+def note_of(name: str) -> tuple[str, int]:
+    """Instrument and MIDI key of a rendered note's file."""
+    found = re.search(r"_(?:acoustic|electronic|synthetic)_(\w+)-(\d{3})-\d{3}", name)
+    if not found:
+        raise ValueError(f"a note's file must be named FAMILY_SOURCE_INSTRUMENT-KEY-VELOCITY, got {name}")
+    return found[1], int(found[2])
+
+
+def run(work: Path, quick: bool) -> Outcome:
+    """Train and measure."""
+    sounds = work / "notes/sounds"
+    if not sounds.exists():
+        fewer: dict[str, Any] = {"instrument": INSTRUMENTS[:2], "key_step": 4, "velocities": (85,)} if quick else {}
+        render_notes(
+            sounds,
+            **{"instrument": INSTRUMENTS, **fewer},
+            keys=(LOWEST, HIGHEST),
+            seconds=SECONDS,
+            held_seconds=HELD_SECONDS,
+            valid_share=0.0,
+            test_share=0.0,
+            seed=SEED,
+            progress=False,
+        )
+    files = sorted(sounds.rglob("*.wav"))
+    folders = {part: work / "notes" / part.replace(" ", "_") for part in PARTS}
+    for part, folder in folders.items():
+        chosen = [file for file in files if part_of(note_of(file.name)[1]) == part]
+        prepare(chosen, folder, fmin=RANGE_HZ[0], fmax=RANGE_HZ[1], workers=1, progress=False)
+    config = load_preset(
+        "nsynth_ae", rnn_channels=192, fc_channels=192, layers_per_stack=2, z_rnn_channels=128, n_harmonics=60
+    )
+    training = train(
+        work / "small_nsynth_ae",
+        folders["trained"],
+        config,
+        20 if quick else STEPS,
+        window_seconds=SECONDS,
+        hop_seconds=SECONDS,
+    )
+    instrument = load_instrument(work / "small_nsynth_ae")
+    measured = {part: listen_to(instrument, folder) for part, folder in folders.items()}
+    return Outcome(
+        "Single notes of eight instruments",
+        TEXT,
+        rows_of(measured),
+        [training],
+        REMARKS,
+        {"notes": (figure_of(measured), "Every key, all instruments and velocities; held out and above: never heard.")},
+        {part: by_instrument(rows) for part, rows in measured.items()},
+    )
+
+
+REMARKS: tuple[str, ...] = ()
+
+
+def listen_to(instrument: Instrument, folder: Path) -> list[dict[str, Any]]:
+    """Every note of a data set through the model, measured against its recording, and in pitch against its key."""
+    settings, sounds, _ = read_manifest(folder)
+    threshold = get_tracker(settings.tracker).threshold
+    rows = []
+    for sound in sounds:
+        name, key = note_of(sound.name)
+        target = load_target(folder, sound)
+        audio, _ = reconstruct(instrument, target, SEED)
+        nominal = {**target, "f0_hz": np.full_like(target["f0_hz"], 440.0 * 2.0 ** ((key - 69) / 12))}
+        own = np.abs(hz_to_semitones(target["f0_hz"]) - key)[target["f0_confidence"] >= threshold]
+        rows.append(
+            {
+                "instrument": name,
+                "key": key,
+                **measure(target, audio, settings),
+                "nominal_f0_l1_semitones": measure(nominal, audio, settings)["paper_f0_l1_semitones"],
+                "recording_nominal_f0_l1_semitones": float(own.mean()),
+            }
+        )
+    return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means of all measures over notes and over frames."""
+    more = {"nominal_f0_l1_semitones": "heard_frames", "recording_nominal_f0_l1_semitones": "pitched_frames"}
+    return summarize(rows, FRAMES_BEHIND | more)
+
+
+def rows_of(measured: dict[str, list[dict[str, Any]]]) -> list[Row]:
+    """The figures of the page."""
+    found = {part: summary(rows) for part, rows in measured.items()}
+    asked: dict[str, dict[str, Any]] = {
+        "held out": {"f0": {"at_most": 0.05, "paper": "0.02"}, "outliers": {"at_most": 0.5, "paper": "0.3 %"}},
+        "above": {"f0": {"at_most": 0.1}, "outliers": {}},
+    }
+    rows = []
+    for part, bounds in asked.items():
+        of = found[part]
+        rows += [
+            _row(part, "f0 L1", of["paper_f0_l1_semitones"], "semitones", **bounds["f0"]),
+            _row(part, "f0 outliers, paper's rule", of["paper_f0_outliers"], "%", **bounds["outliers"]),
+            _row(part, "f0 outliers, or more than 50 cents off", of["strict_f0_outliers"], "%"),
+            _row(part, "loudness L1, paper's scale", of["paper_loudness_l1"], ""),
+            _row(part, "loudness L1", of["loudness_l1_db"], "dB"),
+            _row(part, "f0 L1 from the nominal key", of["nominal_f0_l1_semitones"], "semitones"),
+            _row(part, "the same of the recordings", of["recording_nominal_f0_l1_semitones"], "semitones"),
+        ]
+    distance = {part: of["spectral_distance"] for part, of in found.items()}
+    rows += [
+        Row(f"{part}: spectral distance", distance[part]["mean"], "", int(distance[part]["rows"]), "notes")
+        for part in PARTS
+    ]
+    ratio = distance["above"]["mean"] / distance["held out"]["mean"]
+    n_notes = int(distance["above"]["rows"] + distance["held out"]["rows"])
+    return [*rows, Row("above over held out: spectral distance", ratio, "x", n_notes, "notes", at_most=1.5)]
+
+
+def _row(part: str, what: str, found: dict[str, float], unit: str, **more: Any) -> Row:
+    factor = 100.0 if unit == "%" else 1.0
+    return Row(f"{part}: {what}", factor * found["frame_mean"], unit, int(found["frames"]), "frames", **more)
+
+
+def by_instrument(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Every instrument's f0 L1 in semitones, loudness L1 in dB, and spectral distance."""
+    names = sorted({row["instrument"] for row in rows})
+    found = {name: summary([row for row in rows if row["instrument"] == name]) for name in names}
+    return {
+        name: {
+            "f0_l1_semitones": of["paper_f0_l1_semitones"]["frame_mean"],
+            "strict_f0_outliers": of["strict_f0_outliers"]["frame_mean"],
+            "loudness_l1_db": of["loudness_l1_db"]["frame_mean"],
+            "spectral_distance": of["spectral_distance"]["mean"],
+        }
+        for name, of in found.items()
+    }
+
+
+def figure_of(measured: dict[str, list[dict[str, Any]]]) -> Figure:
+    """f0 L1, loudness L1 and spectral distance against the key."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    panels = {
+        "paper_f0_l1_semitones": "f0 L1 / semitones",
+        "loudness_l1_db": "loudness L1 / dB",
+        "spectral_distance": "spectral distance",
+    }
+    axes = figure.subplots(len(panels), 1, sharex=True)
+    for axis, (name, label) in zip(axes, panels.items(), strict=True):
+        for part, marker in zip(PARTS, ".os", strict=True):
+            points = mean_by_key(measured[part], name)
+            axis.plot(points.keys(), points.values(), marker, label=part, markersize=5)
+        axis.set(ylabel=label, ylim=(0, None))
+        axis.axvline(TOP_TRAINED + 0.5, color="gray", linewidth=0.8)
+    axes[0].legend(ncols=3)
+    axes[-1].set_xlabel("MIDI key")
+    return figure
+
+
+def mean_by_key(rows: Iterable[dict[str, Any]], name: str) -> dict[int, float]:
+    """Mean over notes of a measure at every key."""
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        if np.isfinite(row[name]):
+            values.setdefault(row["key"], []).append(row[name])
+    return {key: float(np.mean(values[key])) for key in sorted(values)}
+
+
+if __name__ == "__main__":
+    main(run)
