@@ -34,7 +34,7 @@ def test_dereverberated_sound_in_the_extracted_room_is_the_resynthesis(run, tmp_
     room = extract_room(run, tmp_path / "room.wav")
     again = read_audio(apply_room(room, dry, tmp_path / "again.wav", tail=False), RATE)
     assert np.abs(wet - read_audio(dry, RATE)).max() > 0.01
-    # Files of 16 bits: rounding of the dry one, 0.29 steps rms, through a room of energy 9, six times that; and of both.
+    # Files of 16 bits: rounding of the dry one, 0.29 steps rms, through a room of energy 9, six times that.
     np.testing.assert_allclose(again, wet, atol=(6 * 0.29 * 3 + 1) / 32768)
 
 
