@@ -35,7 +35,6 @@ from fastddsp.training.dataset import (
     Part,
     Settings,
     Sound,
-    choose_sounds,
     load_features,
     part_of,
     read_manifest,
@@ -205,7 +204,7 @@ def evaluate(
     instrument = run if isinstance(run, Instrument) else load_instrument(run)
     settings, sounds, _ = read_manifest(data)
     _check_rates(instrument, settings)
-    chosen = choose_sounds(sounds, select)
+    chosen = [sound for sound in sounds if select is None or select.accepts(sound.labels)]
     spans = [(sound, *part_of(sound.n_frames, part, valid_share)) for sound in chosen]
     spans = [(sound, first, last) for sound, first, last in spans if first < last]
     if not spans:
