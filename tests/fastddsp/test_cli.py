@@ -55,7 +55,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bogus"], "there is no command 'bogus'; there are prepare, "),
+        (["bogus"], "there is no command 'bogus'; there are dataset, "),
         (["prepare"], "arguments are required"),
         (["prepare", "absent.wav", "--out", "data"], "no such file or folder: absent.wav"),
         (["prepare", "absent.wav", "--out", "data", "--fmin", "low"], "fmin"),
