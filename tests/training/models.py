@@ -33,12 +33,13 @@ def instrument(noise: bool = False, **changes) -> Instrument:
     return Instrument(model, config, Settings(config.sample_rate, config.frame_rate))
 
 
-def save_run(trained: Instrument, run: Path) -> Path:
-    """The folder of a run that ended with an instrument."""
+def save_run(trained: Instrument, run: Path, **more: dict) -> Path:
+    """The folder of a run that ended with an instrument; its checkpoint holds `more`, too."""
     checkpoint = {
         "config": trained.config.to_dict(),
         "settings": asdict(trained.settings),
         "state_dict": {f"model.{name}": value for name, value in trained.model.state_dict().items()},
+        **more,
     }
     AtomicCheckpointIO().save_checkpoint(checkpoint, run / LAST)
     return run

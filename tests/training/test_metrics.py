@@ -3,7 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from fastddsp.training.metrics import hz_to_semitones, loudness_l1_db, pitch_metrics
+from fastddsp.training import metrics
+from fastddsp.training.metrics import (
+    hz_to_semitones,
+    loudness_l1_db,
+    paper_loudness,
+    pitch_accuracy,
+    pitch_metrics,
+    spectral_distance,
+)
 
 T = 0.5
 
@@ -41,3 +49,52 @@ def test_lengths_must_agree():
 
 def test_loudness_l1_is_in_decibels():
     assert loudness_l1_db(np.array([-10.0, -20.0]), np.array([-13.0, -19.0])) == pytest.approx(2.0)
+
+
+def test_accuracy_forgives_half_a_semitone_and_chroma_octaves_too():
+    target = np.full(8, 440.0)
+    asked = np.array([1, 1, 1, 1, 1, 1, 0, 0.0])
+    f0 = target * 2 ** (np.array([0, 0.49, -0.51, 12.0, -23.6, 0, 0, 5]) / 12)
+    f0[5] = 0.0  # no pitch heard
+    found = pitch_accuracy(target, asked, f0, T)
+    assert found["raw_pitch_accuracy"] == pytest.approx(2 / 6)
+    assert found["raw_chroma_accuracy"] == pytest.approx(4 / 6)
+
+
+def test_a_target_without_pitch_has_no_accuracy():
+    assert all(math.isnan(value) for value in pitch_accuracy(np.zeros(4), np.zeros(4), np.full(4, 440.0), T).values())
+
+
+def test_a_sine_at_1_khz_has_its_closed_form_loudness_on_the_papers_scale():
+    # A Hann window of N gives its bin a N / 4 and the two beside it a N / 8, so a N / 2 over N / 2 + 1 bins; A-weighting
+    # is 1 at 1 kHz, and within 0.02 dB a bin of 7.8 Hz to the sides, to which amplitude in both directions adds up to 0.
+    amplitude = 0.1
+    sine = amplitude * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    expected = (np.log(amplitude * 1024 / 1025 + 1e-4) + 4.0599) / 3.5105
+    found = paper_loudness(sine)
+    assert found.shape == (250,)
+    np.testing.assert_allclose(found[20:-20], expected, atol=1e-3)
+
+
+def test_loudness_on_the_papers_scale_ends_at_its_noise_floor_and_one_is_30_decibels():
+    np.testing.assert_allclose(paper_loudness(np.zeros(1000)), (np.log(1e-4) + 4.0599) / 3.5105)
+    noise = np.random.default_rng(0).normal(size=8000)
+    louder = paper_loudness(noise * 10 ** (30.49 / 20)) - paper_loudness(noise)
+    np.testing.assert_allclose(louder, 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_samples", [1, 63, 64, 65, 5000])
+def test_loudness_on_the_papers_scale_has_a_value_for_every_begun_hop_however_long(n_samples, monkeypatch):
+    noise = np.random.default_rng(0).normal(size=n_samples)
+    whole = paper_loudness(noise)
+    assert whole.shape == (-(-n_samples // 64),)
+    monkeypatch.setattr(metrics, "FRAMES_AT_ONCE", 7)
+    np.testing.assert_allclose(paper_loudness(noise), whole, atol=1e-6)
+
+
+def test_spectral_distance_adds_magnitudes_and_their_logarithms():
+    # Of x and g x it is (g - 1) M + 6 ln g, six FFT sizes, with M the sum of mean magnitudes.
+    noise = np.random.default_rng(0).normal(size=16000)
+    doubled, tripled = (spectral_distance(noise, g * noise) for g in (2.0, 3.0))
+    assert spectral_distance(noise, noise) == 0.0
+    assert tripled - 6 * np.log(3) == pytest.approx(2 * (doubled - 6 * np.log(2)), rel=1e-3)
