@@ -8,11 +8,13 @@ Row t of a recording is `audio[t * hop_size : (t + 1) * hop_size]` followed by f
 frame t, which stands at sample t * hop_size. A window of whole frames is therefore a slice of rows, and nothing but
 that slice is read from the disk.
 
-A part of each recording's end is held out: windows of the "train" part never overlap those of the "valid" part.
+A part of each recording's end is held out: windows of the "train" part never overlap those of the "valid" part. What
+is known of a recording beside its sound, labels and notes, stands in the manifest.
 """
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,14 +24,16 @@ import torch
 from torch.utils.data import Dataset
 
 from fastddsp.training.files import write_json
-from fastddsp.training.labels import UNKNOWN, Labels, Selection
+from fastddsp.training.labels import EVERYTHING, UNKNOWN, Labels, Selection
+from fastddsp.training.score import UNKNOWN_VELOCITY, Note
 
 MANIFEST = "dataset.json"
 SOUNDS = "frames"
 FORMAT = 2
-READABLE = (1, FORMAT)  # 1 had no labels
+READABLE = (1, FORMAT)  # 1 had no labels and no notes
 FEATURES = ("f0_hz", "f0_confidence", "loudness_db")
 SILENCE_DB = -80.0
+NUMBERS = ("instrument", "pitch", "velocity")  # labels that a window holds
 
 Part = Literal["train", "valid", "all"]
 
@@ -70,13 +74,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Sound:
-    """One recording: the path it came from, the key of its file, its length, its share of pitched frames, labels."""
+    """One recording: the path it came from, its file's key, its length, its share of pitched frames, labels, notes."""
 
     name: str
     key: str
     n_frames: int
     pitched: float
     labels: Labels = UNKNOWN
+    notes: tuple[Note, ...] = ()
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Sound":
+        """A recording as a manifest writes it."""
+        labels, notes = Labels(**fields.get("labels", {})), tuple(Note(*note) for note in fields.get("notes", ()))
+        return cls(**{**fields, "labels": labels, "notes": notes})
 
 
 def pack(audio: np.ndarray, features: dict[str, np.ndarray], hop_size: int) -> np.ndarray:
@@ -133,8 +144,7 @@ def read_manifest(folder: str | os.PathLike) -> tuple[Settings, list[Sound], dic
             f"{path} has format {manifest.get('format')}, this version reads {' and '.join(map(str, READABLE))}: "
             f"prepare it again"
         )
-    sounds = [Sound(**{**sound, "labels": Labels(**sound.get("labels", {}))}) for sound in manifest["sounds"]]
-    return Settings(**manifest["settings"]), sounds, manifest
+    return Settings(**manifest["settings"]), [Sound.from_dict(sound) for sound in manifest["sounds"]], manifest
 
 
 def sound_path(folder: str | os.PathLike, key: str) -> Path:
@@ -155,13 +165,15 @@ class SoundWindows(Dataset):
     "pitch" and "velocity" of MIDI; -1 for a recording without one.
 
     Args:
-      folder: a data set made by `prepare`.
+      folder: a data set made by `prepare`, or several, whose windows follow each other.
       window_seconds: length of a window.
       hop_seconds: from the start of one window to the start of the next.
       part: "train", "valid" or "all" of every recording.
       valid_share: share of every recording, at its end, that is "valid".
-      select: only recordings with these labels; all if None.
-      without: leave recordings with these labels out; none if None.
+      select: only recordings with these labels.
+      without: leave out recordings with any of these.
+      scores: add the notes, "note_active_velocities" [n_frames, 128]: velocity / 127 while a note is held, else 0. A
+        recording of which only one pitch is known is that note throughout.
 
     A part shorter than one window gives one window, padded with silence at the last frame's pitch. Otherwise a last
     window ends with the part, so that every frame is in some window.
@@ -169,15 +181,16 @@ class SoundWindows(Dataset):
 
     def __init__(
         self,
-        folder: str | os.PathLike,
+        folder: str | os.PathLike | Sequence[str | os.PathLike],
         window_seconds: float = 4.0,
         hop_seconds: float = 1.0,
         part: Part = "all",
         valid_share: float = 0.1,
-        select: Selection | None = None,
-        without: Selection | None = None,
+        select: Selection = EVERYTHING,
+        without: Sequence[Selection] = (),
+        scores: bool = False,
     ) -> None:
-        self.settings, sounds, _ = read_manifest(folder)
+        self.settings, sets = read_sets(folder)
         self.window = round(window_seconds * self.settings.frame_rate)
         hop = round(hop_seconds * self.settings.frame_rate)
         if self.window < 1 or hop < 1:
@@ -186,21 +199,28 @@ class SoundWindows(Dataset):
             )
         if not 0 <= valid_share < 1:
             raise ValueError(f"valid_share must be in [0, 1), got {valid_share}")
-        self.instruments = sorted({sound.labels.instrument for sound in sounds if sound.labels.instrument is not None})
-        self.label_names = _label_names(sounds)
-        self.sounds = choose_sounds(sounds, select, without)
-        if not self.sounds:
-            left_out = f", leaving out {without}" if without else ""
-            raise ValueError(f"none of the {len(sounds)} recordings of {folder} has {select or 'any label'}{left_out}")
-        self.paths = [sound_path(folder, sound.key) for sound in self.sounds]
+        labels = [sound.labels for sounds in sets.values() for sound in sounds]
+        self.instruments = sorted({x.instrument for x in labels if x.instrument is not None})
+        self.label_names = [name for name in NUMBERS if any(getattr(x, name) is not None for x in labels)]
+        self.scores = scores
+        self.sounds: list[Sound] = []
+        self.paths: list[Path] = []
         self.windows: list[tuple[int, int, int]] = []
-        for i, sound in enumerate(self.sounds):
-            begin, end = part_of(sound.n_frames, part, valid_share)
-            self.windows += [
-                (i, start, min(start + self.window, end)) for start in _starts(begin, end, self.window, hop)
-            ]
+        self.set_sizes: list[int] = []  # windows of each folder
+        for path, sounds in sets.items():
+            before = len(self.windows)
+            for sound in choose_sounds(sounds, select, without):
+                i, (begin, end) = len(self.sounds), part_of(sound.n_frames, part, valid_share)
+                starts = _starts(begin, end, self.window, hop)
+                self.windows += [(i, start, min(start + self.window, end)) for start in starts]
+                self.sounds.append(sound)
+                self.paths.append(sound_path(path, sound.key))
+            self.set_sizes.append(len(self.windows) - before)
+        if not self.sounds:
+            left_out = "".join(f", leaving out {selection}" for selection in without)
+            raise ValueError(f"none of the {len(labels)} recordings of {_listed(sets)} has {select}{left_out}")
         if not self.windows:
-            raise ValueError(f"the '{part}' part of {folder} is empty: valid_share is {valid_share}")
+            raise ValueError(f"the '{part}' part of {_listed(sets)} is empty: valid_share is {valid_share}")
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -213,34 +233,75 @@ class SoundWindows(Dataset):
             silent = np.zeros((missing, rows.shape[1]), dtype=np.float32)
             silent[:, -3], silent[:, -1] = rows[-1, -3], SILENCE_DB
             rows = np.concatenate([rows, silent])
-        return unpack(rows) | self._labels(self.sounds[i].labels)
+        made = unpack(rows) | self._labels(self.sounds[i].labels)
+        if self.scores:
+            made["note_active_velocities"] = torch.from_numpy(self._score(self.sounds[i], start, end))
+        return made
 
     def _labels(self, labels: Labels) -> dict[str, torch.Tensor]:
-        numbers = {
-            "instrument": None if labels.instrument is None else self.instruments.index(labels.instrument),
-            "pitch": labels.pitch,
-            "velocity": labels.velocity,
-        }
+        place = None if labels.instrument is None else self.instruments.index(labels.instrument)
+        numbers = {"instrument": place, "pitch": labels.pitch, "velocity": labels.velocity}
         unknown = -1
         return {
             name: torch.tensor(unknown if numbers[name] is None else numbers[name], dtype=torch.int64)
             for name in self.label_names
         }
 
+    def _score(self, sound: Sound, start: int, end: int) -> np.ndarray:
+        """Velocities / 127 of the notes of frames start to end, [window, 128]."""
+        rate = self.settings.frame_rate
+        notes = sound.notes
+        if not notes and sound.labels.pitch is not None:
+            whole = sound.labels.velocity
+            notes = (Note(0.0, end / rate, sound.labels.pitch, UNKNOWN_VELOCITY if whole is None else whole),)
+        roll = np.zeros((self.window, 128), dtype=np.float32)
+        for note in notes:
+            first, last = (min(round(time * rate), end) - start for time in (note.onset_s, note.offset_s))
+            roll[max(0, first) : max(0, last), note.pitch] = note.velocity / 127
+        return roll
 
-def choose_sounds(sounds: list[Sound], select: Selection | None, without: Selection | None = None) -> list[Sound]:
-    """Those of the recordings that have the labels of `select` and not those of `without`, in order."""
+
+def read_sets(
+    folder: str | os.PathLike | Sequence[str | os.PathLike],
+) -> tuple[Settings, dict[Path, list[Sound]]]:
+    """Settings and recordings of one data set or several that go together.
+
+    Args:
+      folder: a data set, or several, each named once.
+
+    Returns:
+      The settings of the first, and the recordings of each.
+
+    Raises:
+      FileNotFoundError: a folder holds no complete data set.
+      ValueError: none is named, one twice, or their rates differ.
+    """
+    folders = [Path(path) for path in ([folder] if isinstance(folder, str | os.PathLike) else folder)]
+    if not folders or len(set(folders)) < len(folders):
+        raise ValueError(f"folder must name data sets, each once, got {[str(path) for path in folders]}")
+    read = {path: read_manifest(path)[:2] for path in folders}
+    first = read[folders[0]][0]
+    for path, (settings, _) in read.items():
+        for name in ("sample_rate", "frame_rate"):
+            if getattr(settings, name) != getattr(first, name):
+                raise ValueError(
+                    f"{name} of {path} is {getattr(settings, name)}, of {folders[0]} {getattr(first, name)}: data sets "
+                    f"that are mixed must have the same"
+                )
+    return first, {path: sounds for path, (_, sounds) in read.items()}
+
+
+def choose_sounds(sounds: list[Sound], select: Selection, without: Sequence[Selection] = ()) -> list[Sound]:
+    """Those of the recordings that have the labels of `select` and of none in `without`, in order."""
     return [
         sound
         for sound in sounds
-        if (select is None or select.accepts(sound.labels)) and not (without and without.accepts(sound.labels))
+        if select.accepts(sound.labels) and not any(selection.accepts(sound.labels) for selection in without)
     ]
 
 
-def _label_names(sounds: list[Sound]) -> tuple[str, ...]:
-    """Labels of a window that are numbers, as far as any recording has them."""
-    names = ("instrument", "pitch", "velocity")
-    return tuple(name for name in names if any(getattr(sound.labels, name) is not None for sound in sounds))
+def _listed(sets: dict[Path, list[Sound]]) -> str:
+    return " and ".join(map(str, sets))
 
 
 def part_of(n_frames: int, part: Part, valid_share: float) -> tuple[int, int]:

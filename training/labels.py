@@ -80,6 +80,9 @@ class Selection:
         return ", ".join(f"{name} {_listed(value)}" for name, value in asked if value is not None) or "everything"
 
 
+EVERYTHING = Selection()
+
+
 def _within(value: int | None, lowest: int | None, highest: int | None) -> bool:
     if lowest is None and highest is None:
         return True

@@ -36,9 +36,9 @@ from fastddsp.training.dataset import (
 )
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import PARTIAL, atomic_path
-from fastddsp.training.labels import Selection
+from fastddsp.training.labels import EVERYTHING, Selection
 from fastddsp.training.pitch import bridge_unpitched, get_tracker, track_pitch
-from fastddsp.training.readers import Recording, find_recordings, read_f0
+from fastddsp.training.readers import Recording, find_recordings, read_f0, read_notes
 
 with needs_extra():
     from tqdm import tqdm
@@ -135,7 +135,7 @@ def prepare(
     tracker: str = "swift-f0",
     fmin: float | None = None,
     fmax: float | None = None,
-    select: Selection | None = None,
+    select: Selection = EVERYTHING,
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -154,7 +154,7 @@ def prepare(
       tracker: pitch tracker: swift-f0, crepe or crepe-tiny.
       fmin: lowest pitch of the instrument in Hz. Guides the tracker away from octave errors.
       fmax: highest pitch of the instrument in Hz.
-      select: use only recordings with these labels; all if None.
+      select: use only recordings with these labels.
       workers: files worked on at once; all CPU cores if None.
       overwrite: replace a data set in `out` that has other settings.
       progress: show a progress bar.
@@ -171,12 +171,10 @@ def prepare(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     package = get_tracker(tracker).package
-    recordings = find_recordings(paths)
-    if select is not None:
-        n_found = len(recordings)
-        recordings = [recording for recording in recordings if select.accepts(recording.labels)]
-        if not recordings:
-            raise ValueError(f"none of the {n_found} recordings has {select}")
+    found = find_recordings(paths)
+    recordings = [recording for recording in found if select.accepts(recording.labels)]
+    if not recordings:
+        raise ValueError(f"none of the {len(found)} recordings has {select}")
     out = Path(out)
     _check_out(out, settings, overwrite)
     versions = _versions("fastddsp", "numpy", "torch", "soundfile", "soxr", package)
@@ -228,7 +226,8 @@ def _prepare_one(recording: Recording, out: Path, settings: Settings, versions: 
     confidence = np.load(path, mmap_mode="r")[:, -2]
     threshold = 0.5 if labelled else get_tracker(settings.tracker).threshold
     pitched = float(np.mean(confidence >= threshold))
-    return Sound(str(recording.path), key, len(confidence), round(pitched, 4), recording.labels), cached
+    notes = () if recording.notes is None else tuple(read_notes(recording.notes))
+    return Sound(str(recording.path), key, len(confidence), round(pitched, 4), recording.labels, notes), cached
 
 
 def _rows_of(recording: Recording, settings: Settings) -> np.ndarray:

@@ -24,7 +24,7 @@ import numpy as np
 
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.labels import UNKNOWN, Labels
-from fastddsp.training.score import Note
+from fastddsp.training.score import UNKNOWN_VELOCITY, Note
 
 with needs_extra():
     import soundfile
@@ -189,16 +189,17 @@ def read_notes(path: str | os.PathLike) -> list[Note]:
 
     Args:
       path: four columns, onset_s, offset_s, pitch (MIDI) and velocity; or three, onset_s, f0 in Hz and length in s,
-        of which pitch is the nearest MIDI note, and velocity, which nobody measured, is 100.
+        of which pitch is the nearest MIDI note, and velocity, which nobody wrote down, UNKNOWN_VELOCITY.
 
     Raises:
       ValueError: it is no such table.
     """
     if Path(path).suffix == ".csv":
-        return [Note(on, off, round(pitch), round(velocity)) for on, off, pitch, velocity in _read_table(path, 4)]
+        table = _read_table(path, 4).tolist()
+        return [Note(on, off, round(pitch), round(velocity)) for on, off, pitch, velocity in table]
     return [
-        Note(on, on + length, round(69.0 + 12.0 * np.log2(f0_hz / 440.0)), 100)
-        for on, f0_hz, length in _read_table(path, 3)
+        Note(on, on + length, round(69.0 + 12.0 * np.log2(f0_hz / 440.0)), UNKNOWN_VELOCITY)
+        for on, f0_hz, length in _read_table(path, 3).tolist()
         if f0_hz > 0
     ]
 

@@ -17,6 +17,7 @@ import numpy as np
 
 CONTROL_RATE = 250
 BEND_RANGE = 12  # semitones
+UNKNOWN_VELOCITY = 100  # of notes whose velocity nobody wrote down
 TICKS_PER_SECOND = 1920
 _TICKS_PER_BEAT, _MICROSECONDS_PER_BEAT = 960, 500_000
 
