@@ -1,6 +1,7 @@
 """Trainings of experiments: Lightning's loop over a data set, done once for a folder and then remembered.
 
-The learning rate falls to a twentieth by the last step, when it steadies what a high rate has found fast; one thread.
+The learning rate falls to a twentieth by the last step, when it steadies what a high rate has found fast. One thread, so
+that the processor's seconds, which another process does not stretch, are those of a quiet machine.
 """
 
 import dataclasses
@@ -81,9 +82,9 @@ def train(
     trainer = pl.Trainer(
         **{**TRAINER_DEFAULTS, **parts, "max_steps": steps, "enable_progress_bar": sys.stderr.isatty()}
     )
-    started = time.perf_counter()
+    started = time.process_time()
     trainer.fit(module, datamodule=windows)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     weights = sum(p.numel() for p in module.parameters() if p.requires_grad)
     loss = float(trainer.callback_metrics["train/total_loss"])
     done = Training(run.name, trainer.global_step, round(seconds, 1), weights, round(loss, 4), settings)
