@@ -55,6 +55,7 @@ EXTRAS = {
         "nvidia-cuda-nvrtc>=13.0,<14; sys_platform == 'linux'",
         "pytest>=8.2",
         "pytest-benchmark>=5.1",
+        "sentryward>=0.1.1,<0.2; sys_platform == 'linux' and platform_machine == 'x86_64'",
         "setuptools>=77",
     ],
 }
