@@ -73,7 +73,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training that an experiment rests on: `weights` numbers, trained `steps` steps in `seconds` of the processor."""
+    """One training that an experiment rests on: `weights` numbers, `steps` steps in `seconds` of the processor."""
 
     name: str
     steps: int

@@ -1,7 +1,7 @@
 """Trainings of experiments: Lightning's loop over a data set, done once for a folder and then remembered.
 
-The learning rate falls to a twentieth by the last step, when it steadies what a high rate has found fast. One thread, so
-that the processor's seconds, which another process does not stretch, are those of a quiet machine.
+The learning rate falls to a twentieth by the last step, when it steadies what a high rate has found fast. One thread,
+so that the processor's seconds, which another process does not stretch, are those of a quiet machine.
 """
 
 import dataclasses
