@@ -14,8 +14,8 @@ from fastddsp.training.prepare import prepare
 from tests.training.models import instrument, save_run, two_tones
 from tests.training.sounds import tone, write_tone
 
-# The tracker may give up, or be wrong, in the frames at a tone's ends: 12 of 250.
-AT_THE_ENDS = 0.05
+# swift-f0 hears 64 ms every 16 ms: within half of that and a step of a tone's ends it may be wrong, 24 of 250 frames.
+AT_THE_ENDS = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_what_an_encoder_hears_is_measured_against_the_target(data, monkeypatch)
 def test_only_the_held_out_ends_are_measured_on_request(data):
     found = evaluate(instrument(), data, part="valid", valid_share=0.4, progress=False)
     assert [row["frames"] for row in found.recordings] == [100, 100]
-    with pytest.raises(ValueError, match="the 'valid' part of .* is empty"):
+    with pytest.raises(ValueError, match=r"the 'valid' part of .* is empty"):
         evaluate(instrument(), data, part="valid", valid_share=0.0, progress=False)
 
 
@@ -117,10 +117,9 @@ def test_a_wrong_label_counts_unless_the_recording_is_tracked(tmp_path):
     assert tracked.overall["raw_pitch_accuracy"]["mean"] == 0.0
     assert tracked.overall["magenta_f0_l1_semitones"]["mean"] == pytest.approx(12 * np.log2(1.5), abs=0.2)
     assert {"instrument": "tone", "pitch": 55}.items() <= nominal.recordings[0].items()
-    assert (
-        len(evaluate(instrument(), tmp_path / "data", select=Selection(max_pitch=60), progress=False).recordings) == 1
-    )
-    with pytest.raises(ValueError, match="is empty: .* select min_pitch 60"):
+    low = evaluate(instrument(), tmp_path / "data", select=Selection(max_pitch=60), progress=False)
+    assert len(low.recordings) == 1
+    with pytest.raises(ValueError, match=r"is empty: .* select min_pitch 60"):
         evaluate(instrument(), tmp_path / "data", select=Selection(min_pitch=60), progress=False)
 
 
@@ -130,9 +129,8 @@ def test_results_are_files_that_say_what_was_measured(data, tmp_path):
     report = json.loads((out / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert report["run"] == str(run)
     assert report["settings"]["tracker"] == "swift-f0"
-    assert report["overall"]["loudness_l1_db"]["mean"] == pytest.approx(
-        found.overall["loudness_l1_db"]["mean"], rel=1e-5
-    )
+    written, measured = (overall["loudness_l1_db"]["mean"] for overall in (report["overall"], found.overall))
+    assert written == pytest.approx(measured, rel=1e-5)
     with open(out / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == [row["name"] for row in found.recordings]
