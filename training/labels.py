@@ -43,10 +43,10 @@ class Selection:
       max_velocity: highest velocity.
     """
 
-    instrument: list[str] | None = None
-    family: list[str] | None = None
-    source: list[str] | None = None
-    split: list[str] | None = None
+    instrument: list[str] | str | None = None
+    family: list[str] | str | None = None
+    source: list[str] | str | None = None
+    split: list[str] | str | None = None
     min_pitch: int | None = None
     max_pitch: int | None = None
     min_velocity: int | None = None

@@ -1,6 +1,7 @@
 """`fastddsp train`: Lightning's command line over InstrumentModule and InstrumentData.
 
     fastddsp train --data DIR --out RUN --preset tiny --trainer.max_steps 5000 --model.config.n_harmonics 100
+    fastddsp train --data DIR --data DIR --data.proportions '[0.8, 0.2]' --out RUN
     fastddsp train --out RUN --resume
 
 Every setting is a field: `--model.*` of InstrumentModule (with `--model.config.*` of the model), `--data.*` of
@@ -9,6 +10,7 @@ reads such a file. A preset gives defaults below a file, and a file stands below
 RUN/config.yaml keeps what was chosen, and `--resume` starts from there.
 """
 
+import json
 import logging
 import os
 import sys
@@ -156,8 +158,13 @@ def main(argv: list[str]) -> None:
 
 
 def _shorthands(argv: list[str]) -> list[str]:
-    """`--data DIR` is `--data.folder DIR`."""
-    return ["--data.folder" + arg[6:] if arg == "--data" or arg.startswith("--data=") else arg for arg in argv]
+    """`--data DIR` is `--data.folder DIR`; several, `--data DIR --data DIR`, are a list."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--data", action="append", default=[])
+    given, others = parser.parse_known_args(argv)
+    if not given.data:
+        return others
+    return [f"--data.folder={given.data[0] if len(given.data) == 1 else json.dumps(given.data)}", *others]
 
 
 def _early_options(argv: list[str]) -> Any:
