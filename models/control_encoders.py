@@ -106,11 +106,20 @@ class ResnetF0Encoder(DictLayer):
         Returns:
             "f0_scaled" (MIDI note / 127) and "f0_hz", each [batch, frames, 1].
         """
-        weights = functional.softplus(self.dense_out(self.net(audio))) + LEAST_WEIGHT
-        bins = torch.linspace(0.0, 1.0, weights.shape[-1], dtype=weights.dtype, device=weights.device)
-        f0_scaled = (weights * bins).sum(dim=-1, keepdim=True) / weights.sum(dim=-1, keepdim=True)
-        f0_scaled = resample(f0_scaled, ld_scaled.shape[1])
+        f0_scaled = resample(self.mean_pitch(self.probabilities(audio)), ld_scaled.shape[1])
         return {"f0_scaled": f0_scaled, "f0_hz": inv_scale_f0_hz(f0_scaled)}
+
+    def probabilities(self, audio: torch.Tensor) -> torch.Tensor:
+        """Weights of the pitches, which sum to 1, [batch, frames of the spectrogram, f0_bins]."""
+        weights = functional.softplus(self.dense_out(self.net(audio))) + LEAST_WEIGHT
+        return weights / weights.sum(dim=-1, keepdim=True)
+
+    @staticmethod
+    def mean_pitch(probabilities: torch.Tensor) -> torch.Tensor:
+        """f0_scaled [batch, frames, 1] of such weights."""
+        n_bins = probabilities.shape[-1]
+        bins = torch.linspace(0.0, 1.0, n_bins, dtype=probabilities.dtype, device=probabilities.device)
+        return (probabilities * bins).sum(dim=-1, keepdim=True)
 
 
 class ResnetSinusoidalEncoder(DictLayer):
