@@ -4,7 +4,6 @@ A command's modules are imported when it runs, so that help comes at once. What 
 on stderr and exit code 2; FASTDDSP_DEBUG=1 shows where it was raised.
 """
 
-import inspect
 import os
 import sys
 from argparse import ArgumentError
@@ -63,34 +62,33 @@ def _prepare(argv: list[str]) -> None:
     )
 
 
-DATASET_HELP = """usage: fastddsp dataset render phrases|notes --out DIR ...
+def _render_phrases(argv: list[str]) -> None:
+    from fastddsp.training.render import render_phrases
 
-  render phrases  long expressive phrases of instruments of a SoundFont, with their true pitch beside each
-  render notes    single notes of instruments of a SoundFont, in the layout of NSynth
-
-fastddsp dataset render phrases --help tells its options, and so for notes"""
+    _render("dataset render phrases", render_phrases, {}, argv)
 
 
-def _dataset(argv: list[str]) -> None:
-    if not argv or argv[0] in ("-h", "--help") or argv[1:] in (["-h"], ["--help"]):
-        print(DATASET_HELP)
-        raise SystemExit(0)
-    if argv[0] != "render" or argv[1:2] not in (["phrases"], ["notes"]):
-        raise ValueError(f"what to make must be 'render phrases' or 'render notes', got '{' '.join(argv[:2])}'")
-    from fastddsp.training.render import render_notes, render_phrases
+def _render_notes(argv: list[str]) -> None:
+    from fastddsp.training.render import VELOCITIES, render_notes
 
-    names = "names of General MIDI, or programs from 0 to 127"
-    arguments: dict[str, Any] = {
+    velocities = {"nargs": "+", "type": int, "default": list(VELOCITIES), "help": "of each key, 1 to 127"}
+    _render("dataset render notes", render_notes, {"--velocities": velocities}, argv)
+
+
+def _render(command: str, render: Callable, options: dict[str, Any], argv: list[str]) -> None:
+    keys = "lowest and highest MIDI note; by default an instrument's usual range"
+    arguments = {
         "--out": {"required": True, "metavar": "DIR", "help": "folder to make; new or empty"},
-        "--keys": {"nargs": 2, "type": int, "metavar": ("LOW", "HIGH"), "help": "MIDI notes; by default usual ones"},
+        "--instrument": {
+            "nargs": "+",
+            "required": True,
+            "metavar": "NAME",
+            "help": "names of General MIDI, or programs from 0 to 127",
+        },
+        "--keys": {"nargs": 2, "type": int, "metavar": ("LOW", "HIGH"), "help": keys},
+        **options,
     }
-    kind, render = argv[1], render_phrases if argv[1] == "phrases" else render_notes
-    defaults = inspect.signature(render).parameters
-    arguments["--instrument"] = {"nargs": "+", "default": list(defaults["instrument"].default), "help": names}
-    if kind == "notes":
-        velocities = list(defaults["velocities"].default)
-        arguments["--velocities"] = {"nargs": "+", "type": int, "default": velocities, "help": "of each key, 1 to 127"}
-    args = _parser(f"dataset render {kind}", render, arguments, {"progress"}).parse_args(argv[2:])
+    args = _parser(command, render, arguments, {"progress"}).parse_args(argv)
     made = render(**args.as_dict())
     silent = f"; {len(made.silent)} notes made no sound: {', '.join(made.silent)}" if made.silent else ""
     print(f"{args.out}: {made.n_recordings} recordings, {made.minutes:.1f} minutes{silent}")
@@ -192,13 +190,20 @@ def _warmup(argv: list[str]) -> None:
     warmup(**_parser("warmup", warmup, arguments, set()).parse_args(argv).as_dict())
 
 
+RENDER = {
+    "phrases": Command("long expressive phrases, with their true pitch beside each", _render_phrases),
+    "notes": Command("single notes, every key at every velocity, in the layout of NSynth", _render_notes),
+}
+DATASET = {
+    "render": Command("play instruments of a SoundFont", partial(_one_of, "dataset render", RENDER)),
+}
 ROOM = {
     "extract": Command("write the impulse response of the room that an instrument has learnt", _extract_room),
     "apply": Command("put a room on a recording", _apply_room),
 }
 
 COMMANDS = {
-    "dataset": Command("render phrases or notes of a SoundFont's instruments", _dataset),
+    "dataset": Command("make recordings out of a SoundFont's instruments", partial(_one_of, "dataset", DATASET)),
     "prepare": Command("make a data set out of sound files", _prepare),
     "train": Command("train an instrument on a data set, or resume", _train),
     "resynthesize": Command("play a recording, or curves, on a trained instrument", _resynthesize),

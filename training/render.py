@@ -24,12 +24,14 @@ from fastddsp.training.files import atomic_folder, write_json
 from fastddsp.training.fluidsynth import find_fluidsynth, find_soundfont, render_midi
 from fastddsp.training.general_midi import FAMILIES, SOURCES, Program, find_program
 from fastddsp.training.melodies import random_melody
+from fastddsp.training.readers import EXAMPLES, RECORDINGS
 from fastddsp.training.score import CONTROL_RATE, Note, Score, midi_bytes
 
 with needs_extra():
     from tqdm import tqdm
 
-RECORDINGS, RENDERED, EXAMPLES = "recordings.json", "render.json", "examples.json"
+RENDERED = "render.json"
+VELOCITIES = (50, 85, 120)
 PHRASE_SECONDS = 60.0
 LEAST_SECONDS = 2.0
 # Notes played by one start of fluidsynth, which decodes the whole SoundFont for about a second; 200 MB of sound.
@@ -51,7 +53,7 @@ class Rendered:
 def render_phrases(
     out: str | os.PathLike,
     *,
-    instrument: Sequence[str] = ("violin",),
+    instrument: str | Sequence[str],
     minutes: float = 12.0,
     keys: tuple[int, int] | None = None,
     sample_rate: int = 16000,
@@ -97,17 +99,19 @@ def render_phrases(
             write_notes(folder / f"{name}.notes.csv", score.notes)
             made[f"{name}.wav"] = {"instrument": program.name, "family": program.family, "source": program.source}
         write_json(folder / RECORDINGS, made)
-        _write_settings(folder, font, kind="phrases", minutes=minutes, keys=keys, sample_rate=sample_rate, seed=seed)
+        names = [program.name for program in programs]
+        settings = {"instrument": names, "minutes": minutes, "keys": keys, "sample_rate": sample_rate, "seed": seed}
+        _write_settings(folder, font, kind="phrases", **settings)
     return Rendered(Path(out), len(jobs), len(jobs) * seconds / 60)
 
 
 def render_notes(
     out: str | os.PathLike,
     *,
-    instrument: Sequence[str] = ("violin", "cello", "trumpet", "french_horn", "tenor_sax", "oboe", "clarinet", "flute"),
+    instrument: str | Sequence[str],
     keys: tuple[int, int] | None = None,
     key_step: int = 1,
-    velocities: Sequence[int] = (50, 85, 120),
+    velocities: Sequence[int] = VELOCITIES,
     seconds: float = 4.0,
     held_seconds: float = 3.0,
     valid_share: float = 0.1,
@@ -176,8 +180,8 @@ def render_notes(
         for split, notes in examples.items():
             if notes:
                 write_json(folder / f"nsynth-{split}" / EXAMPLES, notes)
-        lengths = {"seconds": seconds, "held_seconds": held_seconds}
-        _write_settings(folder, font, kind="notes", **lengths, sample_rate=sample_rate, seed=seed, silent=silent)
+        settings = {"seconds": seconds, "held_seconds": held_seconds, "sample_rate": sample_rate, "seed": seed}
+        _write_settings(folder, font, kind="notes", **settings, silent=silent)
     n_notes = len(jobs) - len(silent)
     return Rendered(Path(out), n_notes, n_notes * seconds / 60, tuple(silent))
 
@@ -258,7 +262,7 @@ def _fit(audio: np.ndarray, seconds: float, sample_rate: int) -> np.ndarray:
     return np.pad(audio[:n_samples], (0, max(0, n_samples - len(audio))))
 
 
-def _check(instrument: Sequence[str], sample_rate: int, soundfont: str | None) -> tuple[list[Program], Path]:
+def _check(instrument: str | Sequence[str], sample_rate: int, soundfont: str | None) -> tuple[list[Program], Path]:
     if isinstance(instrument, str):
         instrument = [instrument]
     programs = list(dict.fromkeys(find_program(name) for name in instrument))
