@@ -21,6 +21,7 @@ L is loudness, or power for a model that reads power.
 """
 
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,7 +87,7 @@ class Statistics:
 
     def to_dict(self) -> dict[str, torch.Tensor]:
         """Plain tensors by name, as a checkpoint holds them."""
-        return {name: torch.as_tensor(value) for name, value in asdict(self).items() if value is not None}
+        return {name: torch.from_numpy(np.array(value)) for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, stored: dict[str, torch.Tensor]) -> "Statistics":
@@ -199,7 +200,10 @@ class KeepStatistics(pl.Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Read the training part of the data set once."""
-        self.statistics = compute_statistics(trainer.datamodule.train_windows, pl_module.config)
+        try:
+            self.statistics = compute_statistics(trainer.datamodule.train_windows, pl_module.config)
+        except ValueError as error:  # training goes on without
+            warnings.warn(f"no statistics are kept for timbre transfer: {error}", stacklevel=2)
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Store them, with the mean z of the present weights."""

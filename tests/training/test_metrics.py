@@ -66,8 +66,8 @@ def test_a_target_without_pitch_has_no_accuracy():
 
 
 def test_a_sine_at_1_khz_has_its_closed_form_loudness_on_the_papers_scale():
-    # A Hann window of N gives its bin a N / 4 and the two beside it a N / 8, so a N / 2 over N / 2 + 1 bins. A-weighting
-    # is 1 at 1 kHz, and at those two, 7.8 Hz to the sides, within 0.02 dB of it, one above and one below.
+    # A Hann window of N gives its bin a N / 4 and the two beside it a N / 8, so a N / 2 over N / 2 + 1 bins.
+    # A-weighting is 1 at 1 kHz, and at those two, 7.8 Hz to the sides, within 0.02 dB of it, one above and one below.
     amplitude = 0.1
     sine = amplitude * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
     expected = (np.log(amplitude * 1024 / 1025 + 1e-4) + 4.0599) / 3.5105
