@@ -18,8 +18,8 @@ import numpy as np
 CONTROL_RATE = 250
 BEND_RANGE = 12  # semitones
 UNKNOWN_VELOCITY = 100  # of notes whose velocity nobody wrote down
-TICKS_PER_SECOND = 1920
-_TICKS_PER_BEAT, _MICROSECONDS_PER_BEAT = 960, 500_000
+TICKS_PER_SECOND = 2000  # 8 a step
+_TICKS_PER_BEAT, _MICROSECONDS_PER_BEAT = 1000, 500_000
 
 # Status bytes, and numbers of controllers.
 _NOTE_OFF, _NOTE_ON, _CONTROL, _PROGRAM, _BEND = 0x80, 0x90, 0xB0, 0xC0, 0xE0
