@@ -27,6 +27,13 @@ __device__ __forceinline__ Timeline timeline(long long n_samples, long long n_in
     return {n_samples, n_intervals, first_frame, n_frames, sample_rate, nyquist, slope_scale, segment, hop, step};
 }
 
+// The numbers of a timeline as parameters of a kernel, and the timeline that they make.
+#define TIMELINE_PARAMETERS                                                                                           \
+    long long n_samples, long long n_intervals, long long hop, long long first_frame, long long n_frames,             \
+        long long segment, double sample_rate, double slope_scale, double nyquist
+#define TIMELINE                                                                                                      \
+    timeline(n_samples, n_intervals, hop, first_frame, n_frames, segment, sample_rate, slope_scale, nyquist)
+
 // What one interval is.
 struct Interval {
     double a, c;        // f0 at its ends, Hz

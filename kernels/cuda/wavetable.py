@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from fastddsp.kernels.cuda import launch
+from fastddsp.kernels.cuda.harmonic import timeline_arguments
 from fastddsp.kernels.cuda.launch import Queue
+from fastddsp.kernels.phase import Timeline
 
 FILE = "wavetable.cu"
 THREADS = 128
@@ -125,8 +127,8 @@ class Oscillator(Lookup):
             self._launch("wavetable_sums", self.batch * sum(intervals), n_threads, args)
         if d_f0 is not None:
             sides = final.new_empty((self.batch, n_f0, 2))
-            sizes = map(np.int64, (self.n_samples, n_f0, self.n_samples // n_f0, 0, n_f0))
-            args = moments, final, sides, d_f0, d_initial, *sizes, self.sample_rate
+            timeline = timeline_arguments(Timeline(self.n_samples, n_f0), n_f0, n_f0, float(self.sample_rate), 0)
+            args = moments, final, sides, d_f0, d_initial, *timeline
             self._launch("phase_gradient", self.batch, SCAN_THREADS, args, "harmonic.cu")
         if d_wavetables is not None:
             self._write(amplitudes, g, d_wavetables)

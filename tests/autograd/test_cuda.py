@@ -5,6 +5,7 @@ import torch
 
 from fastddsp.autograd.dispatch import cuda_missing
 from fastddsp.autograd.harmonic_bank import METHODS, harmonic_bank
+from tests.autograd import test_voices
 from tests.autograd.test_oscillators import COMPARED, FLOAT32, port
 from tests.golden.compare import check
 
@@ -55,6 +56,18 @@ def test_device_and_cpu_agree_and_their_phases_bit_for_bit(dtype, method):
     assert torch.equal(phase.cpu(), expected_phase)
     bound = 96 * torch.finfo(dtype).eps * 70  # twice the 48 eps of the sum of amplitudes: both sides may err
     torch.testing.assert_close(audio.cpu(), expected, rtol=0, atol=bound)
+
+
+def test_voices_are_those_of_the_cpu_and_their_phases_bit_for_bit():
+    voices = test_voices.controls(3, dtype=torch.float64)
+    audio, phase = test_voices.bank({name: x.cuda() for name, x in voices.items()})
+    expected, expected_phase = test_voices.bank(voices)
+    assert torch.equal(phase.cpu(), expected_phase)
+    torch.testing.assert_close(audio.cpu(), expected, rtol=0, atol=1e-12 * expected.abs().max().item())
+    for x, y in zip(
+        test_voices.gradients((audio.cpu(),), voices), test_voices.gradients((expected,), voices), strict=True
+    ):
+        assert x is y is None or torch.allclose(x, y, rtol=1e-9, atol=1e-9 * y.abs().max().item())
 
 
 def test_every_run_gives_the_same_bits():

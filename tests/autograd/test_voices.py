@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastddsp.autograd import harmonic_bank_cuda
 from fastddsp.autograd.harmonic_bank import METHODS, HarmonicAnalysis, harmonic_bank
 from fastddsp.autograd.oscillators import (
     harmonic_oscillator_bank,
@@ -190,12 +189,6 @@ def test_shapes_that_do_not_agree_about_voices_are_all_named():
         bank(c | {"phase": c["phase"][:, 0]})
     with pytest.raises(ValueError, match=r"harmonic_amplitudes must be \[2, 2, 9, harmonics\], got \[2, 3, 9, 5\]"):
         bank(c | {"distribution": controls(3)["distribution"]})
-
-
-def test_cuda_says_that_it_has_no_voices():
-    f0_hz, amplitudes, phase = torch.zeros(1, 2, 3), torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, dtype=torch.float64)
-    with pytest.raises(NotImplementedError, match="voices"):
-        harmonic_bank_cuda.bank(f0_hz, amplitudes, phase, 12, 0, 3, 1000.0, 500.0, "linear", 0)
 
 
 MEASURE = """

@@ -78,24 +78,26 @@ MUTANTS = [
     Mutant("p and q of the wrong team", "const int n_plain = intervals[team].plain",
            "const int n_plain = intervals[0].plain"),
     Mutant("q's sign", "above1 + below1, above1 - below1};", "above1 + below1, below1 - above1};"),
-    Mutant("second frame is the first", "amplitudes + frame_of(frame + threadIdx.x + 1,",
-           "amplitudes + frame_of(frame + threadIdx.x,"),
+    Mutant("second frame is the first", "frame + threadIdx.x + 1, t, s)", "frame + threadIdx.x, t, s)"),
     Mutant("one cosine short", "for (int j = 0; j < HALF; ++j) {\n            const Pair",
            "for (int j = 0; j < HALF - 1; ++j) {\n            const Pair"),
     Mutant("turned the other way", "turn(o.s[l], o.c[l], o.turn_sine[l],", "turn(o.s[l], o.c[l], -o.turn_sine[l],"),
     Mutant("never started afresh", "if (block % BLOCKS_PER_SEED == 0) {", "if (block == 0) {"),
-    Mutant("started one harmonic off", "BLOCK * block + MIDDLE, settings", "BLOCK * block + HALF, settings"),
+    Mutant("started one harmonic off", "BLOCK * block + MIDDLE, s.shift", "BLOCK * block + HALF, s.shift"),
     Mutant("staged over what is still read", BARRIER, "", 4),
     Mutant("read before it is staged", BARRIER, "", 5),
     Mutant("crossing harmonics one short", "h <= min(limit, v.audible)", "h < min(limit, v.audible)"),
     Mutant("crossing harmonics not masked", "h <= min(limit, v.audible)", "h <= v.audible"),
-    Mutant("samples beyond the interval written", "if (m0 + l * team < v.count && ", "if ("),
-    Mutant("idle teams write too", " && threadIdx.x / team < count)", ")"),
-    Mutant("rounds overlap", "round * team * SAMPLES + threadIdx.x % team", "round * team + threadIdx.x % team"),
-    Mutant("final phase before the last interval", "intervals[count - 1].phase + intervals[count - 1].advance);\n\n",
-           "intervals[count - 1].phase);\n\n"),
-    Mutant("frequencies that are not finite unnoticed", "y[l] = (real)((v.a + v.c) * 0.0);", "y[l] = 0;"),
+    Mutant("samples beyond the interval written", "if (at.m0 + l * team < v.count && ", "if ("),
+    Mutant("idle teams write too", " && mine < at.count) audio", ") audio"),
+    Mutant("rounds overlap", "round * team * SAMPLES + (int)threadIdx.x", "round * team + (int)threadIdx.x"),
+    Mutant("final phase before the last interval", "to_radians(last.phase + last.advance)", "to_radians(last.phase)"),
+    Mutant("frequencies that are not finite unnoticed", "y[l] += (real)((v.a + v.c) * 0.0);", ""),
+    Mutant("voices of another row", "(long long)b * voices + voice", "(long long)b + voice"),
+    Mutant("the first voice alone", "voice += tap == 0;", "voice += voices;"),
+    Mutant("voices' sum begins again", "y[l] += (real)(", "y[l] = (real)("),
     # backward
+    Mutant("a signal for every voice", "(long long)(item / s.voices)", "(long long)item"),
     Mutant("tile filled while it is read", BARRIER, "", 6),
     Mutant("tile read before it is filled", BARRIER, "", 7),
     Mutant("tile larger than its memory", "SAMPLES_STAGED 4", "SAMPLES_STAGED 8"),
@@ -123,13 +125,12 @@ MUTANTS = [
     Mutant("scan: scratch read before it is written", BARRIER, "", 13),
     Mutant("scan without lane guard", "if (lane + d < 32) v += later;", "v += later;"),
     Mutant("scan adds its own warp", "for (int w = warp + 1; w < SCAN", "for (int w = warp; w < SCAN"),
-    Mutant("an interval's own moment among the later ones", "after = later + (from_here - s);",
+    Mutant("an interval's own moment among the later ones", "after = later + (from_here - own.s);",
            "after = later + from_here;"),
     Mutant("sides read before they are written", BARRIER, "", 14),
-    Mutant("held frames' intervals dropped at the end", "is_last || i >= n_intervals ? n_intervals : i + 1",
-           "i >= n_intervals ? n_intervals : i + 1"),
-    Mutant("held frames' intervals dropped at the start", "is_first || i < 0 ? 0 : i,", "i < 0 ? 0 : i,"),
-    Mutant("initial phase without the final one's cotangent", "double later = final_cotangent[b];",
+    Mutant("held frames' intervals dropped at the end", "is_last || i >= t.n_intervals ?", "i >= t.n_intervals ?"),
+    Mutant("held frames' intervals dropped at the start", "is_first || i < 0 ? 0 : i;", "i < 0 ? 0 : i;"),
+    Mutant("initial phase without the final one's cotangent", "double later = final_cotangent;",
            "double later = 0;"),
     # filters: fir.cu, philox.cuh
     Mutant("last frame not cut to the audio", "f * v.hop < v.n_samples ? f * v.hop : v.n_samples", "f * v.hop", 0, FIR),
@@ -297,7 +298,7 @@ def changed(mutant: Mutant, text: str) -> str:
 
 def tests_of(file: str) -> list[str]:
     """The tests that run on a mutant of a source: its own, after those of phases where it has any."""
-    has_phases = "phase.cuh" in (launch.HERE / file).read_text("utf-8")
+    has_phases = '"phase.cuh"' in launch.source(file)
     return [str(FOLDER / test) for test in (*["test_phase.py"] * has_phases, f"test_{Path(file).stem}.py")]
 
 

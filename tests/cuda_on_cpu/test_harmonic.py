@@ -11,6 +11,7 @@ from fastddsp.kernels.cuda import harmonic, launch
 from fastddsp.kernels.cuda.harmonic import Bank
 from fastddsp.kernels.phase import METHODS, Timeline
 from fastddsp.kernels.reference import harmonic as reference
+from tests.autograd import test_voices
 from tests.autograd.test_oscillators import COMPARED, FLOAT32, port
 from tests.cuda_on_cpu import nvrtc
 from tests.cuda_on_cpu.conftest import executor_of
@@ -153,6 +154,12 @@ def held(dtype, f0):
     return problem_of(dtype, 100, 4, 6, f0, n_intervals=80, first_frame=-3)
 
 
+def chord(problem):
+    """The two items as voices of one."""
+    f0, amplitudes, g, initial, timeline = problem
+    return f0, amplitudes, g[:1], initial, timeline
+
+
 def run_all(problem, method, quarter_turns=0, **more):
     """Everything that a bank computes, as arrays."""
     f0, amplitudes, g, initial, timeline = problem
@@ -160,7 +167,7 @@ def run_all(problem, method, quarter_turns=0, **more):
     audio, final, d_a, d_f0, d_initial, analysed, again, same = empty(
         g, initial, amplitudes, f0, initial, amplitudes, f0, initial
     )
-    a, cotangent, g = *tensors(amplitudes), torch.tensor([0.5, 0.0], dtype=torch.float64)[: len(g)], *tensors(g)
+    a, cotangent, g = *tensors(amplitudes), torch.tensor([0.5, 0.0], dtype=torch.float64)[: len(f0)], *tensors(g)
     bank.render(a, audio, final)
     bank.gradients(g, a, cotangent, d_a, d_f0, d_initial)
     bank.analyse(g, analysed)
@@ -189,6 +196,17 @@ def test_results_do_not_depend_on_the_grid(executor, monkeypatch, method):
         assert_same_bits(run_all(problem, method, segment=own + 1), expected)
 
 
+@pytest.mark.parametrize("name", ["harmonics cross Nyquist", "long hop", "double"])
+def test_voices_are_added_up_and_hear_the_same_signal(executor, name):
+    f0, amplitudes, g, initial, timeline = problem_of(*PROBLEMS[name])
+    alone = run_all((f0, amplitudes, g[:1].repeat(2, 0), initial, timeline), "cubic")
+    audio, *others = run_all(chord((f0, amplitudes, g, initial, timeline)), "cubic")
+    assert_same_bits(others, alone[1:])
+    # Two numbers added in another order: an eps of the terms, which cubic weights may scale by 1.5.
+    bound = 2 * np.finfo(f0.dtype).eps * 1.5 * np.abs(amplitudes).sum(2).max()
+    np.testing.assert_allclose(audio[0], alone[0].sum(0), rtol=0, atol=bound)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_blocks_are_the_whole_bit_for_bit(executor, method):
     f0, amplitudes, g, initial, _ = problem_of(np.float32, 12 * 20, 12, 25, 900.0, batch=1)
@@ -206,6 +224,22 @@ def test_blocks_are_the_whole_bit_for_bit(executor, method):
         assert torch.equal(block, whole[:, 20 * start : 20 * (start + length)])
         phase = last.numpy()
     assert_same_bits([phase], [final.numpy()])
+
+
+def test_voices_through_their_functions_are_those_of_the_cpu(cuda_ops, monkeypatch):
+    voices = test_voices.controls(3, dtype=torch.float64)
+    outputs = test_voices.bank(voices)
+    results = [*outputs, *test_voices.gradients(outputs, voices)]
+    monkeypatch.undo()
+    outputs = test_voices.bank(voices)
+    expected = [*outputs, *test_voices.gradients(outputs, voices)]
+    assert torch.equal(results[1], expected[1])
+    for x, y in zip(results, expected, strict=True):
+        assert x is y is None or torch.allclose(x, y, rtol=1e-9, atol=1e-9 * y.abs().max().item())
+
+
+def test_no_voices_are_silence(cuda_ops):
+    test_voices.test_no_voices_are_silence()
 
 
 # ---------------------------------------------------------------------------------------------------------- odd inputs
@@ -263,10 +297,13 @@ SCHEDULES = [("forward", 1, 0), ("reverse", 1, 0), ("random", 1, 8), ("random", 
 
 
 @pytest.mark.parametrize("build", ["CUDA C", pytest.param("PTX sm_90", marks=pytest.mark.needs_nvrtc)])
-@pytest.mark.parametrize("name", [*PROBLEMS, *HELD])
+@pytest.mark.parametrize("name", [*PROBLEMS, *HELD, "voices"])
 @pytest.mark.needs_compiler
 def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
-    problem = problem_of(*PROBLEMS[name]) if name in PROBLEMS else held(np.float32, HELD[name])
+    if name == "voices":
+        problem = chord(problem_of(*PROBLEMS["harmonics cross Nyquist"]))
+    else:
+        problem = problem_of(*PROBLEMS[name]) if name in PROBLEMS else held(np.float32, HELD[name])
     checked = executor_of(build, check=True)
     monkeypatch.setattr(launch, "launch", checked)
     results = []

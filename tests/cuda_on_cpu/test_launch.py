@@ -88,8 +88,8 @@ def test_a_kernel_gets_pointers_numbers_of_its_types_stream_and_device(cupy):
     assert call.args[:6] == tuple(0 if p is None else p.data_ptr() for p in pointers)
     assert call.args[6:12] == (256, 4, 64, 0, 4, 1024)  # samples, intervals, hop, first frame, frames, segment
     assert call.args[12:15] == (16000.0, 64 * 16000.0, 8000.0)
-    assert call.args[15:] == (2, 9, 3, 3, 16, 1)  # batch, harmonics, cubic, three quarter turns, team, rounds
-    types = [np.int64] * 6 + [np.float64] * 3 + [np.int32] * 6
+    assert call.args[15:] == (2, 1, 9, 3, 3, 16, 1)  # batch, voices, harmonics, cubic, 3 quarter turns, team, rounds
+    types = [np.int64] * 6 + [np.float64] * 3 + [np.int32] * 7
     assert [type(x) for x in call.args[6:]] == types
     assert call.options == ("--std=c++17",)
 
@@ -109,6 +109,16 @@ def test_forward_is_one_launch_of_as_many_blocks_as_there_are_tiles(cupy, frames
     f0.render(torch.ones(2, frames, 9, dtype=dtype), torch.ones(2, frames * hop, dtype=dtype), f0.initial_phase)
     (call,) = cupy.calls
     assert (call.grid, call.block, call.args[-2:]) == ((blocks,), (128,), (team, rounds))
+
+
+def test_voices_share_the_blocks_of_their_audio_and_have_their_own_backward(cupy):
+    b, a = bank(cupy), torch.ones(2, 4, 9)  # two items
+    b.render(a, torch.ones(1, 256), b.initial_phase)
+    b.gradients(torch.ones(1, 256), a, b.initial_phase, a, b.f0, b.initial_phase)
+    assert [(call.name, call.grid) for call in cupy.calls] == [
+        ("harmonic_bank", (1,)), ("harmonic_gradients", (8,)), ("phase_gradient", (2,))
+    ]  # fmt: skip
+    assert cupy.calls[0].args[15:17] == cupy.calls[1].args[16:18] == (1, 2)  # batch, voices
 
 
 def test_backward_is_two_launches_and_one_without_the_phase(cupy):
