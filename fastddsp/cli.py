@@ -53,7 +53,7 @@ def _prepare(argv: list[str]) -> None:
         "--out": {"required": True, "metavar": "DIR", "help": "folder of the data set"},
     }
     parser = _parser("prepare", prepare, arguments, {"progress"})
-    args = parser.instantiate_classes(parser.parse_args(argv))
+    args = parser.instantiate(parser.parse_args(argv))
     done = prepare(**args.as_dict())
     minutes = sum(sound.n_frames for sound in done.sounds) / args.frame_rate / 60
     print(
@@ -166,7 +166,7 @@ def _evaluate(argv: list[str]) -> None:
         "--out": {"required": True, "metavar": "DIR", "help": "folder for the results, new or empty"},
     }
     parser = _parser("evaluate", evaluate, arguments, {"progress"})
-    print(evaluate(**parser.instantiate_classes(parser.parse_args(argv)).as_dict()))
+    print(evaluate(**parser.instantiate(parser.parse_args(argv)).as_dict()))
 
 
 def _demo(argv: list[str]) -> None:

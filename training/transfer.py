@@ -231,10 +231,10 @@ def transfer(
     check_writable(out)
     _check_knobs(adjust, threshold, autotune)
     instrument = load_instrument(run)
-    settings = replace(instrument.settings, tracker=tracker or instrument.settings.tracker, fmin=fmin, fmax=fmax)
-    f0_hz, heard_db, confidence = _listen(instrument, audio, settings)
     needs_z = bool(instrument.config.z_dims) and z_from is None
     statistics = _statistics(run, instrument, data, needs_z) if adjust or needs_z else None
+    settings = replace(instrument.settings, tracker=tracker or instrument.settings.tracker, fmin=fmin, fmax=fmax)
+    f0_hz, heard_db, confidence = _listen(instrument, audio, settings)
 
     level_db, on, octaves = heard_db, np.ones(len(heard_db), dtype=bool), 0
     if statistics is not None and adjust:

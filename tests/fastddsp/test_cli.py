@@ -66,6 +66,11 @@ def test_version(capsys):
         (["train", "--out", "absent", "--resume"], "no run in absent to resume"),
         (["resynthesize", "absent", "absent.wav", "--out", "a.wav"], "no trained instrument in absent"),
         (["resynthesize", "absent", "absent.wav", "--out", "a.txt"], "must end in the name of a sound format"),
+        (["transfer", "absent", "absent.wav", "--out", "a.wav"], "no trained instrument in absent"),
+        (["transfer", "absent", "absent.wav", "--out", "a.wav", "--autotune", "2"], "autotune must be from 0 to 1"),
+        (["transfer", "absent", "absent.wav", "--out", "a.wav", "--scale", "minor"], "scale"),
+        (["evaluate", "absent", "--out", "results"], "arguments are required"),
+        (["evaluate", "absent", "--data", "absent", "--out", "results"], "no trained instrument in absent"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
@@ -88,7 +93,7 @@ def test_from_recordings_to_a_tune_on_the_new_instrument(tmp_path, capsys):
     for f0 in (300.0, 400.0):
         write_tone(tmp_path / "tones" / f"{f0:g}.wav", f0, 1.0, 44100)
     (tmp_path / "tones" / "broken.wav").write_bytes(b"")
-    paths = {name: str(tmp_path / name) for name in ("tones", "data", "run", "out.wav")}
+    paths = {name: str(tmp_path / name) for name in ("tones", "data", "run", "out.wav", "results")}
     assert main(["prepare", paths["tones"], "--out", paths["data"], "--fmin", "100"]) == 0
     assert "2 recordings, 0.0 minutes; 0 were already there, 1 skipped" in capsys.readouterr().out
     assert read_manifest(paths["data"])[0].fmin == 100.0
@@ -101,6 +106,20 @@ def test_from_recordings_to_a_tune_on_the_new_instrument(tmp_path, capsys):
     options = ["--pitch-shift", "-12", "--loudness-shift=-3", "--n-harmonics", "3", "--sample-rate", "24000"]
     assert main(["resynthesize", paths["run"], tune, "--out", paths["out.wav"], *options]) == 0
     assert os.path.getsize(paths["out.wav"]) == 44 + 2 * 12000
+
+    capsys.readouterr()
+    options = ["--octave", "1", "--loudness-shift=-3", "--autotune", "0.5", "--scale", "major"]
+    assert main(["transfer", paths["run"], tune, "--out", paths["out.wav"], *options]) == 0
+    assert "moved by +1 octaves" in capsys.readouterr().out  # from between the training data's two tones
+    assert main(["transfer", paths["run"], tune, "--out", paths["out.wav"], "--no-adjust"]) == 0
+    assert "moved by +0 octaves and +0.0 dB" in capsys.readouterr().out
+
+    options = ["--data", paths["data"], "--part", "valid", "--valid-share", "0.5", "--examples", "1"]
+    assert main(["evaluate", paths["run"], *options, "--out", paths["results"]]) == 0
+    assert "| raw_pitch_accuracy |" in capsys.readouterr().out
+    overall = json.loads((tmp_path / "results" / "metrics.json").read_text())["overall"]
+    assert overall["loudness_l1_db"]["frames"] == 250
+    assert main(["evaluate", paths["run"], *options, "--out", paths["results"]]) == 2
 
 
 def test_settings_come_from_the_command_line_before_a_file_before_the_preset(data, tmp_path):

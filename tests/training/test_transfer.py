@@ -128,7 +128,7 @@ def test_parts_between_notes_become_quieter_and_silence_stays_silent():
 
 
 def test_there_is_no_step_where_a_note_ends():
-    # Confidence fades over 0.4 s at a constant level: the level follows, at most by 20 dB times 2 * 0.01 / 0.49 a frame.
+    # Confidence fades over 0.4 s at a constant level, which follows by at most 20 dB times 2 * 0.01 / 0.49 a frame.
     f0_hz, level = np.full(600, 220.0), np.full(600, -40.0)
     confidence = np.interp(np.arange(600), [0, 250, 350, 600], [1.0, 1.0, 0.0, 0.0])
     matched = match_curves(f0_hz, level, confidence, VIOLIN, Settings(tracker="crepe"))[1]
