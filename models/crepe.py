@@ -16,6 +16,7 @@ Source: Kim, Salamon, Li, Bello, "CREPE: A Convolutional Representation for Pitc
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -67,7 +68,7 @@ class Crepe(nn.Module):
         x = frames[:, None, :, None]
         for i in range(1, 7):
             x = nn.functional.pad(x, (0, 0, 254, 254) if i == 1 else (0, 0, 31, 32))
-            x = torch.relu(getattr(self, f"conv{i}")(x))
+            x = torch.relu(self._first(x) if i == 1 and x.requires_grad else getattr(self, f"conv{i}")(x))
             if layer != f"conv{i}":
                 x = getattr(self, f"conv{i}_BN")(x)
                 if layer != f"conv{i}-BN":
@@ -76,6 +77,11 @@ class Crepe(nn.Module):
                 break
         x = x.permute(0, 2, 1, 3).flatten(1)
         return torch.sigmoid(self.classifier(x)) if layer == "classifier" else x
+
+    def _first(self, x: torch.Tensor) -> torch.Tensor:
+        """The first layer as a convolution of one dimension, whose gradient of x torch has 15 times sooner on a CPU."""
+        conv: Any = self.conv1
+        return nn.functional.conv1d(x[..., 0], conv.weight[..., 0], conv.bias, conv.stride[0])[..., None]
 
 
 def weights_path(size: str) -> Path:

@@ -71,6 +71,17 @@ def test_every_layer_is_that_of_a_float64_network():
         np.testing.assert_allclose(actual, value, rtol=0, atol=2e-5 * np.abs(value).max(), err_msg=layer)
 
 
+def test_frames_that_want_gradients_pass_the_same_first_layer():
+    network, frames = random_network().double(), torch.randn(2, crepe.FRAME_SIZE, dtype=torch.float64)
+    with torch.no_grad():
+        expected = network(frames, "conv1")
+    found = network(frames.clone().requires_grad_(), "conv1")
+    torch.testing.assert_close(found.detach(), expected, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(
+        lambda x: network(x, "conv1")[:, ::997], frames[:1].requires_grad_(), fast_mode=True
+    )
+
+
 @pytest.mark.parametrize("size", crepe.CAPACITIES)
 def test_every_size_gives_one_activity_per_bin(size):
     with torch.inference_mode():
