@@ -92,7 +92,8 @@ class Statistics:
     @classmethod
     def from_dict(cls, stored: dict[str, torch.Tensor]) -> "Statistics":
         """What `to_dict` made into tensors."""
-        return cls(**{name: value.numpy() if value.dim() else value.item() for name, value in stored.items()})
+        values: dict[str, Any] = {name: x.numpy() if x.dim() else x.item() for name, x in stored.items()}
+        return cls(**values)
 
 
 def detect_notes(

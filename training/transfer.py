@@ -19,7 +19,7 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -238,13 +238,13 @@ def transfer(
 
     level_db, on, octaves = heard_db, np.ones(len(heard_db), dtype=bool), 0
     if statistics is not None and adjust:
-        knobs = {"threshold": threshold, "quiet": quiet, "autotune": autotune, "scale": scale}
+        knobs: dict[str, Any] = {"threshold": threshold, "quiet": quiet, "autotune": autotune, "scale": scale}
         try:
             f0_hz, level_db, on, octaves = match_curves(f0_hz, heard_db, confidence, statistics, settings, **knobs)
         except ValueError as error:
             raise ValueError(f"{audio}: {error}") from error
     level_db = shift_loudness(level_db, loudness_shift)
-    curves = {"f0_hz": f0_hz * 2.0**octave, level_name(instrument): level_db}
+    curves: dict[str, Any] = {"f0_hz": f0_hz * 2.0**octave, level_name(instrument): level_db}
     if z_from is not None:
         curves["z"] = mix_z(None, listen(instrument, read_audio(z_from, settings.sample_rate)), 1.0)
     elif statistics is not None and instrument.config.z_dims:
