@@ -81,7 +81,7 @@ def find_recordings(paths: Iterable[str | os.PathLike | Recording]) -> list[Reco
         if not path.exists():
             raise FileNotFoundError(f"no such file or folder: {path}")
         if path.is_file():
-            found.append(Recording(path))
+            found.append(_with_neighbours(path, _read_json(path.parent / RECORDINGS)))
         elif _nsynth_folders(path):
             found += read_nsynth(path)
         elif next(path.rglob("AuSep_*.wav"), None):
@@ -106,15 +106,7 @@ def read_folder(folder: str | os.PathLike) -> list[Recording]:
     kinds = {f".{kind.lower()}" for kind in formats} | {".aif", ".oga", ".opus"}
     sounds = sorted(file for file in Path(folder).rglob("*") if file.suffix.lower() in kinds and file.is_file())
     lists = {parent: _read_json(parent / RECORDINGS) for parent in dict.fromkeys(file.parent for file in sounds)}
-    return [
-        Recording(
-            file,
-            _labels(lists[file.parent].get(file.name, {}), file.parent / RECORDINGS),
-            _beside(file.with_suffix(".f0.csv")),
-            _beside(file.with_suffix(".notes.csv")),
-        )
-        for file in sounds
-    ]
+    return [_with_neighbours(file, lists[file.parent]) for file in sounds]
 
 
 def read_nsynth(folder: str | os.PathLike) -> list[Recording]:
@@ -231,11 +223,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _labels(given: Any, path: Path) -> Labels:
-    known = {field.name for field in fields(Labels)}
+def _with_neighbours(file: Path, listed: dict[str, Any]) -> Recording:
+    """A sound file with what its folder's recordings.json says of it, and with the tables beside it."""
+    given, known = listed.get(file.name, {}), {field.name for field in fields(Labels)}
     if not isinstance(given, dict) or not given.keys() <= known:
-        raise ValueError(f"{path} must give of each recording some of {', '.join(sorted(known))}, got {given}")
-    return Labels(**given)
+        raise ValueError(
+            f"{file.parent / RECORDINGS} must give of each recording some of {', '.join(sorted(known))}, got {given}"
+        )
+    f0, notes = _beside(file.with_suffix(".f0.csv")), _beside(file.with_suffix(".notes.csv"))
+    return Recording(file, Labels(**given), f0, notes)
 
 
 def _beside(path: Path) -> Path | None:

@@ -60,7 +60,14 @@ def test_version(capsys):
         (["prepare", "absent.wav", "--out", "data"], "no such file or folder: absent.wav"),
         (["prepare", "absent.wav", "--out", "data", "--fmin", "low"], "fmin"),
         (["prepare", "absent.wav", "--out", "data", "--bogus", "1"], "unrecognized arguments: --bogus"),
+        (["prepare", "absent.wav", "--out", "data", "--select.max_pitch", "high"], "max_pitch"),
+        (["dataset", "bogus"], "there is no 'bogus'; there are render"),
+        (["dataset", "render", "bogus"], "there is no 'bogus'; there are phrases, notes"),
+        (["dataset", "render", "notes", "--out", "data", "--instrument", "flut"], "did you mean flute or pan_flute?"),
+        (["dataset", "render", "phrases", "--out", "data"], "arguments are required"),
         (["train", "--data", "absent", "--out", "run"], "absent is not a complete data set"),
+        (["train", "--data"], "expected one argument"),
+        (["train", "--data", "a", "--data", "a", "--out", "run"], "must name data sets, each once, got ['a', 'a']"),
         (["train", "--data", "absent", "--out", "run", "--preset", "bogus"], "no preset and no file 'bogus'"),
         (["train", "--data", "absent", "--out", "run", "--model.config.n_harmonics", "many"], "n_harmonics"),
         (["train", "--out", "absent", "--resume"], "no run in absent to resume"),
@@ -135,6 +142,17 @@ def test_settings_come_from_the_command_line_before_a_file_before_the_preset(dat
     assert kept["model"]["learning_rate"] == 0.002
     assert kept["trainer"]["gradient_clip_val"] == 3.0
     assert load_checkpoint(tmp_path / "run")["config"]["n_harmonics"] == 3
+
+
+def test_several_data_sets_are_mixed_and_a_resumed_run_goes_on_mixing(data, tmp_path):
+    other = tmp_path / "other"
+    assert main(["prepare", str(write_tone(tmp_path / "c.wav", 350.0, 1.0)), "--out", str(other)]) == 0
+    mixed = ["--data", data, f"--data={other}", "--data.proportions", "[3, 1]"]
+    assert main(["train", *mixed, "--out", str(tmp_path / "run"), *SHORT]) == 0
+    kept = yaml.safe_load((tmp_path / "run" / CONFIG).read_text())["data"]
+    assert (kept["folder"], kept["proportions"]) == ([data, str(other)], [3.0, 1.0])
+    assert main(["train", "--out", str(tmp_path / "run"), "--resume", "--trainer.max_steps", "5"]) == 0
+    assert load_checkpoint(tmp_path / "run")["global_step"] == 5
 
 
 def test_a_file_may_name_the_preset_and_a_runs_file_starts_another_like_it(data, tmp_path):

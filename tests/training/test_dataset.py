@@ -1,5 +1,8 @@
+import json
+
 import numpy as np
 import pytest
+import torch
 
 from fastddsp.training.dataset import (
     MANIFEST,
@@ -12,6 +15,8 @@ from fastddsp.training.dataset import (
     unpack,
     write_manifest,
 )
+from fastddsp.training.labels import Labels, Selection
+from fastddsp.training.score import Note
 
 SETTINGS = Settings(sample_rate=1000, frame_rate=100)  # 10 samples a frame
 
@@ -111,3 +116,108 @@ def test_impossible_windows_are_refused(folder, arguments, message):
 def test_rates_must_divide():
     with pytest.raises(ValueError, match="whole multiple of frame_rate, got 44100 and 250"):
         Settings(sample_rate=44100)
+
+
+def labelled(folder, sounds, rate=1000):
+    """A data set of recordings of 20 frames: (key, labels, notes)."""
+    made = []
+    for key, labels, notes in sounds:
+        path = sound_path(folder, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, pack(*ramp(20), 10))
+        made.append(Sound(f"{key}.wav", key, 20, 1.0, labels, notes))
+    write_manifest(folder, Settings(sample_rate=rate, frame_rate=rate // 10), made, {}, {})
+    return folder
+
+
+@pytest.fixture
+def notes(tmp_path):
+    """Three labelled notes and one recording of which nothing is known."""
+    return labelled(
+        tmp_path / "notes",
+        [
+            ("a", Labels("violin", "string", "acoustic", "train", 60, 127), ()),
+            ("b", Labels("flute", "flute", "acoustic", "train", 72, 64), ()),
+            ("c", Labels("violin", "string", "acoustic", "test", 73), ()),
+            ("d", Labels(), (Note(0.05, 0.1, 50, 127), Note(0.1, 0.12, 52, 64))),
+        ],
+    )
+
+
+def test_labels_and_notes_come_back_from_the_manifest(notes):
+    _, sounds, _ = read_manifest(notes)
+    assert sounds[1].labels == Labels("flute", "flute", "acoustic", "train", 72, 64)
+    assert sounds[3].notes == (Note(0.05, 0.1, 50, 127), Note(0.1, 0.12, 52, 64))
+
+
+def test_a_data_set_without_labels_from_an_earlier_version_is_read(folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["format"] = 1
+    del manifest["settings"]["f0"]
+    for sound in manifest["sounds"]:
+        del sound["labels"], sound["notes"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    settings, sounds, _ = read_manifest(folder)
+    assert settings == SETTINGS
+    assert sounds[0] == Sound("a.wav", "a", 95, 1.0)
+    assert SoundWindows(folder, 0.2, 0.1)[0].keys() == {"audio", "f0_hz", "f0_confidence", "loudness_db"}
+
+
+def test_windows_hold_labels_as_numbers(notes):
+    windows = SoundWindows(notes, 0.2, 0.1)
+    assert windows.instruments == ["flute", "violin"]
+    numbers = [tuple(int(w[name]) for name in ("instrument", "pitch", "velocity")) for w in windows]
+    assert numbers == [(1, 60, 127), (0, 72, 64), (1, 73, -1), (-1, -1, -1)]
+    assert windows[0]["instrument"].dtype == torch.int64 and windows[0]["instrument"].shape == ()
+
+
+def test_windows_of_chosen_recordings_keep_their_instruments_number(notes):
+    windows = SoundWindows(notes, 0.2, 0.1, select=Selection(instrument="violin"), without=[Selection(split="test")])
+    assert [sound.key for sound in windows.sounds] == ["a"]
+    assert int(windows[0]["instrument"]) == 1
+    with pytest.raises(ValueError, match=r"none of the 4 recordings of .*notes has instrument organ"):
+        SoundWindows(notes, 0.2, 0.1, select=Selection(instrument="organ"))
+    with pytest.raises(ValueError, match="has everything, leaving out split train, leaving out max_pitch 127"):
+        SoundWindows(
+            labelled(notes / "b", [("a", Labels(split="train"), ())]),
+            without=[Selection(split="train"), Selection(max_pitch=127)],
+        )
+
+
+def test_a_score_holds_the_velocities_of_the_notes_of_a_window(notes):
+    windows = SoundWindows(notes, 0.1, 0.05, scores=True)
+    rolls = {
+        (windows.sounds[i].key, a): windows[n]["note_active_velocities"] for n, (i, a, _) in enumerate(windows.windows)
+    }
+    assert all(roll.shape == (10, 128) for roll in rolls.values())
+    expected = torch.zeros(10, 128)
+    expected[:5, 50], expected[5:7, 52] = 1.0, 64 / 127
+    torch.testing.assert_close(rolls["d", 5], expected)
+    expected = torch.zeros(10, 128)
+    expected[:2, 52] = 64 / 127
+    torch.testing.assert_close(rolls["d", 10], expected)
+    expected = torch.zeros(10, 128)
+    expected[:, 72] = 64 / 127
+    torch.testing.assert_close(rolls["b", 0], expected)
+    assert (rolls["c", 0][:, 73] == 100 / 127).all()  # of a velocity that nobody wrote down
+    padded = SoundWindows(notes, 0.4, 0.4, scores=True)[1]["note_active_velocities"]
+    assert (padded[:20, 72] > 0).all() and not padded[20:].any()
+
+
+def test_several_sets_follow_each_other_with_one_list_of_instruments(notes, tmp_path):
+    other = labelled(tmp_path / "other", [("x", Labels("oboe"), ()), ("y", Labels("violin"), ())])
+    windows = SoundWindows([notes, str(other)], 0.1, 0.1)
+    assert windows.instruments == ["flute", "oboe", "violin"]
+    assert windows.set_sizes == [8, 4]
+    assert [int(windows[i]["instrument"]) for i in (0, 2, 8, 10)] == [2, 0, 1, 2]
+    assert SoundWindows([other], 0.1, 0.1)[0].keys() == {"audio", "f0_hz", "f0_confidence", "loudness_db", "instrument"}
+
+
+def test_sets_that_do_not_go_together_are_refused(notes, tmp_path):
+    other = labelled(tmp_path / "other", [("x", Labels(), ())], rate=2000)
+    with pytest.raises(ValueError, match=r"sample_rate of .*other is 2000, of .*notes 1000: data sets that are mixed"):
+        SoundWindows([notes, other])
+    with pytest.raises(ValueError, match="must name data sets, each once"):
+        SoundWindows([notes, notes])
+    with pytest.raises(ValueError, match=r"must name data sets, each once, got \[\]"):
+        SoundWindows([])

@@ -12,10 +12,12 @@ import soundfile
 from fastddsp.autograd.spectral import compute_loudness
 from fastddsp.training import prepare as prepare_module
 from fastddsp.training.audio import read_audio
-from fastddsp.training.dataset import MANIFEST, SOUNDS, SoundWindows, read_manifest
+from fastddsp.training.dataset import MANIFEST, SOUNDS, SoundWindows, load_features, read_manifest
 from fastddsp.training.files import PARTIAL
-from fastddsp.training.prepare import prepare
+from fastddsp.training.labels import Labels, Selection
+from fastddsp.training.prepare import label_f0, prepare
 from fastddsp.training.readers import find_recordings
+from tests.training.layouts import write_nsynth, write_urmp
 from tests.training.sounds import write_tone
 
 
@@ -134,6 +136,67 @@ def test_wrong_arguments_are_named_before_any_work(recordings, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         prepare([recordings, tmp_path / "absent"], tmp_path / "data", progress=False)
     assert not (tmp_path / "data").exists()
+
+
+def test_labels_of_nsynth_go_into_the_data_set_and_give_its_pitch(tmp_path):
+    write_nsynth(tmp_path / "nsynth-train", [("violin", 60, 100), ("flute", 72, 50)])
+    write_nsynth(tmp_path / "nsynth-test", [("violin", 61, 100)])
+    done = prepare([tmp_path], tmp_path / "data", f0="labels", progress=False)
+    settings, sounds, _ = read_manifest(tmp_path / "data")
+    assert settings.f0 == "labels" and sounds == done.sounds
+    assert {sound.labels for sound in sounds} == {
+        Labels("violin", "string", "acoustic", "train", 60, 100),
+        Labels("flute", "flute", "acoustic", "train", 72, 50),
+        Labels("violin", "string", "acoustic", "test", 61, 100),
+    }
+    for sound in sounds:
+        features = load_features(tmp_path / "data", sound)
+        np.testing.assert_allclose(features["f0_hz"], 440 * 2 ** ((sound.labels.pitch - 69) / 12), rtol=1e-6)
+        np.testing.assert_array_equal(features["f0_confidence"], 1)
+        assert sound.pitched == 1.0
+    assert prepare([tmp_path], tmp_path / "data", f0="labels", progress=False).n_cached == 3
+
+
+def test_only_recordings_that_are_asked_for_are_prepared(tmp_path):
+    write_nsynth(tmp_path / "nsynth-train", [("violin", 60, 100), ("flute", 72, 50), ("flute", 73, 50)])
+    select = Selection(family="flute", max_pitch=72)
+    done = prepare([tmp_path], tmp_path / "data", f0="labels", select=select, progress=False)
+    assert [sound.labels.pitch for sound in done.sounds] == [72]
+    with pytest.raises(ValueError, match="none of the 3 recordings has family organ"):
+        prepare([tmp_path], tmp_path / "none", select=Selection(family="organ"), progress=False)
+
+
+def test_a_curve_beside_a_recording_is_its_pitch_and_silence_keeps_the_last(tmp_path):
+    write_urmp(tmp_path / "urmp")
+    done = prepare([tmp_path / "urmp"], tmp_path / "data", f0="labels", progress=False)
+    [sound] = done.sounds
+    [(skipped, reason)] = done.skipped.items()
+    assert "AuSep_2_tpt" in skipped and "has no f0 among its labels: use f0='tracker'" in reason
+    assert [note.pitch for note in sound.notes] == [69, 72]
+    features = load_features(tmp_path / "data", sound)
+    np.testing.assert_allclose(features["f0_hz"], 440.0, rtol=1e-6)
+    voiced = features["f0_confidence"]  # every 4 ms; pitch begins at 200 ms, annotated every 10 ms
+    np.testing.assert_array_equal(voiced[:48], 0)
+    np.testing.assert_array_equal(voiced[50:], 1)
+
+
+def test_between_the_points_of_a_curve_pitch_is_linear_in_semitones(tmp_path):
+    sound = write_tone(tmp_path / "a.wav", 300.0, 1.0)
+    (tmp_path / "a.f0.csv").write_text("time_s,f0_hz\n0,200\n0.5,400\n0.7,0\n")
+    f0_hz, confidence = label_f0(find_recordings([tmp_path])[0], 250, 250)
+    assert sound.exists()
+    np.testing.assert_allclose(f0_hz[:126], 200 * 2 ** (np.arange(126) / 125), rtol=1e-5)
+    np.testing.assert_allclose(f0_hz[126:], 400, rtol=1e-6)
+    np.testing.assert_array_equal(confidence[:150], 1)
+    np.testing.assert_array_equal(confidence[151:], 0)
+
+
+def test_a_changed_curve_is_prepared_again(tmp_path):
+    write_tone(tmp_path / "a.wav", 300.0, 0.5)
+    for n_cached, text in ((0, "0,300\n"), (1, "0,300\n"), (0, "0,301\n")):
+        (tmp_path / "a.f0.csv").write_text(text)
+        done = prepare([tmp_path / "a.wav", tmp_path], tmp_path / "data", f0="labels", progress=False)
+        assert (done.n_cached, len(done.sounds)) == (n_cached, 1)
 
 
 SLOW_PREPARE = """
