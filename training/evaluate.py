@@ -199,16 +199,18 @@ def evaluate(
     Raises:
       FileExistsError: `out` holds something already.
       FileNotFoundError: there is no such run or data set.
-      ValueError: the data set's rates are not the instrument's, or no recording has such a part.
+      ValueError: the data set's rates are not the instrument's, or no recording has such labels or such a part.
     """
     instrument = run if isinstance(run, Instrument) else load_instrument(run)
     settings, sounds, _ = read_manifest(data)
     _check_rates(instrument, settings)
     chosen = [sound for sound in sounds if select is None or select.accepts(sound.labels)]
+    if not chosen:
+        raise ValueError(f"none of the {len(sounds)} recordings of {data} has {select}")
     spans = [(sound, *part_of(sound.n_frames, part, valid_share)) for sound in chosen]
     spans = [(sound, first, last) for sound, first, last in spans if first < last]
     if not spans:
-        raise ValueError(f"the '{part}' part of {data} is empty: valid_share is {valid_share}, select {select}")
+        raise ValueError(f"the '{part}' part of {data} is empty: valid_share is {valid_share}")
     drawn = set(np.linspace(0, len(spans) - 1, min(examples, len(spans))).round().astype(int).tolist())
     label_names = [name for name in asdict(Labels()) if any(getattr(sound.labels, name) for sound, _, _ in spans)]
     weights = FRAMES_BEHIND | ({} if instrument.config.f0_encoder == "none" else OF_ENCODER)

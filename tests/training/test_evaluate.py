@@ -119,7 +119,7 @@ def test_a_wrong_label_counts_unless_the_recording_is_tracked(tmp_path):
     assert {"instrument": "tone", "pitch": 55}.items() <= nominal.recordings[0].items()
     low = evaluate(instrument(), tmp_path / "data", select=Selection(max_pitch=60), progress=False)
     assert len(low.recordings) == 1
-    with pytest.raises(ValueError, match=r"is empty: .* select min_pitch 60"):
+    with pytest.raises(ValueError, match=r"none of the 1 recordings of .* has min_pitch 60"):
         evaluate(instrument(), tmp_path / "data", select=Selection(min_pitch=60), progress=False)
 
 
