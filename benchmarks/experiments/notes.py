@@ -32,7 +32,7 @@ HELD_OUT = (50, 55, 60, 65, 70)
 PARTS = ("trained", "held out", "above")
 SECONDS, HELD_SECONDS = 2.0, 1.5
 RANGE_HZ = (100.0, 1200.0)  # of all keys, with three semitones below and six above
-STEPS = 5000
+STEPS = 2500
 TEXT = f"""One autoencoder learnt notes of {", ".join(name.replace("_", " ") for name in INSTRUMENTS)}: {SECONDS:g}
 s each, held for {HELD_SECONDS:g} s, MIDI keys {LOWEST} to {TOP_TRAINED} at velocities 50, 85 and 120, without the
 keys {", ".join(map(str, HELD_OUT))}, which no instrument played at any velocity. *Held out* are those keys, *above*

@@ -12,7 +12,7 @@ from fastddsp.models.presets import load_preset
 from fastddsp.training.evaluate import Evaluation, evaluate
 
 MINUTES = 11
-STEPS = 700
+STEPS = 250
 TEXT = f"""Both presets without their reverb, since the phrases are dry, learnt {MINUTES - 2} minutes of a violin's
 rendered phrases, {STEPS} steps of batches of 8 windows of 1 s at the same learning rate (1e-3, falling to a
 twentieth). The tiny one then had the seconds that the solo one took. Measured on two more minutes. That is early in
