@@ -1,0 +1,1 @@
+"""The CUDA kernels measured on a GPU, against plain torch, eager and compiled: `python -m fastddsp.benchmarks.gpu`."""
