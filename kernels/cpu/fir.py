@@ -12,7 +12,6 @@ cache only. Cost in multiply-adds per frame of H samples and L taps: H L forward
 transforms; with overlap twice that.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,19 +23,21 @@ from fastddsp.kernels.cpu.fir_design import FRAMES, bands_of_folds, fold_taps, t
 from fastddsp.kernels.cpu.fir_layout import (
     QUAD,
     WORK_PER_CHUNK,
+    Plan,
     add,
     copy,
     copy_window,
     make_plan,
-    make_workspace,
     multiply,
     parts_of,
+    rooms_of,
     scratch_of,
     zero,
 )
 from fastddsp.kernels.cpu.fir_tiles import SAMPLES, convolve, correlate
 from fastddsp.kernels.cpu.noise import fill
-from fastddsp.kernels.cpu.simd import pointer, register_width
+from fastddsp.kernels.cpu.simd import borrowed, pointer, register_width
+from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place
 
 
 class Source(NamedTuple):
@@ -93,14 +94,14 @@ def _read_block(samples, i, size, layout, fade, scratch):
         multiply(layout.fades, fade, scratch.x, size)
 
 
-# ------------------------------------------------------------------------------------ chunks: one call of a thread each
+# ------------------------------------------------------------------------------------------------------------- chunks
 
 
-@kernel
-def _filter_chunk(source, magnitudes, plan, workspace, b, frames, tail, n_out, out):
+@njit(forceinline=True, error_model="numpy")
+def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, out):
     """Filter some frames of row b: their samples of `out`, and in `tail` what rings on after them."""
-    design, layout, sizes = parts_of(plan)
-    scratch, block = scratch_of(workspace, sizes), SAMPLES[-1] * register_width(out)
+    design, layout, _ = parts
+    block = SAMPLES[-1] * register_width(out)
     delay, n_tail, y = layout.delay, design.n_taps - 1, scratch.y
     zero(y, 0, scratch.y_size)
     for first in range(frames[0], frames[1], FRAMES):
@@ -150,28 +151,14 @@ def _g_of_block(g, b, n_out, begin, scratch):
     return pointer(scratch.g, 0)
 
 
-@kernel
-def _gradient_chunk(
-    g,
-    n_out,
-    source,
-    magnitudes,
-    plan,
-    workspace,
-    b,
-    frames,
-    needs,
-    d_audio,
-    d_magnitudes,
-    carry,
-):
+@njit(forceinline=True, error_model="numpy")
+def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, needs, d_audio, d_magnitudes, carry):
     """Gradients of some frames of row b; `needs` says which to write, d_audio or d_magnitudes.
 
     carry: with overlap, what the last frame adds to the magnitudes of the frame after the chunk.
     """
-    design, layout, sizes = parts_of(plan)
-    scratch, block = scratch_of(workspace, sizes), SAMPLES[-1] * register_width(g)
-    n_bands, row = design.n + 1, b * layout.n_frames
+    design, layout, _ = parts
+    block, n_bands, row = SAMPLES[-1] * register_width(g), design.n + 1, b * layout.n_frames
     if layout.overlap and needs[1]:
         zero(d_magnitudes, (row + frames[0]) * n_bands, (frames[1] - frames[0]) * n_bands)
     for first in range(frames[0], frames[1], FRAMES):
@@ -216,6 +203,51 @@ def _gradient_chunk(
                         copy(scratch.bands, at, carry, 0, n_bands)
 
 
+# -------------------------------------------------------------------------------- kernels: rows are chunks of all items
+
+
+@kernel
+def _filter_chunks(
+    audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, tails, n_out, out,
+    tickets, n_rows, n_chunks, n_threads, team,
+):  # fmt: skip
+    """Filter all chunks of all rows; tails [batch, chunks, n_taps - 1]: what rings on after each."""
+    if enter_on_team(n_threads, team):
+        return
+    audio, seeds, magnitudes, tables, numbers, rooms, tails, out = borrowed(
+        (audio, seeds, magnitudes, tables, numbers, rooms, tails, out)
+    )
+    source, parts = Source(audio, seeds, offset), parts_of((tables, numbers))
+    scratch = scratch_of(rooms[next_place(tickets)], parts[2])
+    i, end = next_chunk(tickets, n_rows, n_chunks)
+    while i < end:
+        b, chunk = i // len(chunks), i % len(chunks)
+        frames, tail = (chunks[chunk, 0], chunks[chunk, 1]), pointer(tails, i * tails.shape[2])
+        _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, out)
+        i, end = next_chunk(tickets, n_rows, n_chunks)
+
+
+@kernel
+def _gradient_chunks(
+    g, n_out, audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, needs, d_audio, d_magnitudes, carries,
+    tickets, n_rows, n_chunks, n_threads, team,
+):  # fmt: skip
+    """Gradients of all chunks of all rows; carries [batch, chunks, bands]: see _gradient_chunk."""
+    if enter_on_team(n_threads, team):
+        return
+    g, audio, seeds, magnitudes, tables, numbers, rooms, d_audio, d_magnitudes, carries = borrowed(
+        (g, audio, seeds, magnitudes, tables, numbers, rooms, d_audio, d_magnitudes, carries)
+    )
+    source, parts = Source(audio, seeds, offset), parts_of((tables, numbers))
+    scratch = scratch_of(rooms[next_place(tickets)], parts[2])
+    i, end = next_chunk(tickets, n_rows, n_chunks)
+    while i < end:
+        b, chunk = i // len(chunks), i % len(chunks)
+        frames, carry = (chunks[chunk, 0], chunks[chunk, 1]), pointer(carries, i * carries.shape[2])
+        _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, needs, d_audio, d_magnitudes, carry)
+        i, end = next_chunk(tickets, n_rows, n_chunks)
+
+
 # ----------------------------------------------------------------------------------------------------- public functions
 
 
@@ -236,16 +268,10 @@ def filter_source(
     batch, n_frames, n_bands = magnitudes.shape
     plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, out.dtype.name)
     tails = np.empty((batch, len(plan.chunks), plan.n_taps - 1), out.dtype)
-    flat, flat_out, n_out = magnitudes.reshape(-1), out.reshape(-1), out.shape[1]
-
-    def work(pieces: Iterable[int]) -> None:
-        workspace = make_workspace(plan)
-        for i in pieces:
-            b, chunk = divmod(i, len(plan.chunks))
-            place = b, plan.chunks[chunk], tails[b, chunk]
-            _filter_chunk(source, flat, plan[:2], workspace, *place, n_out, flat_out)
-
-    threads.share(work, batch * len(plan.chunks), n_threads if batch * n_samples * plan.n_taps > WORK_PER_CHUNK else 1)
+    n_threads = _worth_threads(plan, batch * n_samples, n_threads, batch)
+    rooms, results = rooms_of(plan, n_threads), (tails, out.shape[1], out.reshape(-1))
+    args = *source, magnitudes.reshape(-1), plan.tables, plan.numbers, plan.chunks, rooms, *results
+    threads.enter(_filter_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
     _add_tails(tails, plan.ends, n_samples, plan.delay, out)
 
 
@@ -269,14 +295,14 @@ def gradients(
     needs, n_out, nothing = (d_audio is not None, d_magnitudes is not None), g.shape[1], np.empty(0, g.dtype)
     flat_g, flat, *results = (nothing if x is None else x.reshape(-1) for x in (g, magnitudes, d_audio, d_magnitudes))
     carries = np.zeros((batch, len(plan.chunks), n_bands), g.dtype)
-
-    def work(pieces: Iterable[int]) -> None:
-        workspace = make_workspace(plan)
-        for i in pieces:
-            b, chunk = divmod(i, len(plan.chunks))
-            place = b, plan.chunks[chunk], needs, *results, carries[b, chunk]
-            _gradient_chunk(flat_g, n_out, source, flat, plan[:2], workspace, *place)
-
-    threads.share(work, batch * len(plan.chunks), n_threads if batch * n_samples * plan.n_taps > WORK_PER_CHUNK else 1)
+    n_threads = _worth_threads(plan, batch * n_samples, n_threads, batch)
+    rooms = rooms_of(plan, n_threads)
+    args = flat_g, n_out, *source, flat, plan.tables, plan.numbers, plan.chunks, rooms, needs, *results, carries
+    threads.enter(_gradient_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
     if overlap and d_magnitudes is not None:
-        d_magnitudes[:, [first for first, _ in plan.chunks[1:]]] += carries[:, :-1]
+        d_magnitudes[:, plan.chunks[1:, 0]] += carries[:, :-1]
+
+
+def _worth_threads(plan: Plan, n_samples: int, n_threads: int, batch: int) -> int:
+    """How many threads n_samples are worth."""
+    return min(n_threads, batch * len(plan.chunks)) if n_samples * plan.n_taps > WORK_PER_CHUNK else 1

@@ -15,6 +15,7 @@ from fastddsp.kernels import fir
 from fastddsp.kernels.cpu.fir_design import FRAMES, N_NUMBERS, ROOM, design_of, make_design
 from fastddsp.kernels.cpu.fir_tiles import SAMPLES, reach
 from fastddsp.kernels.cpu.simd import REGISTER_BYTES, load_register, pointer, register_width, store
+from fastddsp.kernels.cpu.team import rooms_apart
 
 WORK_PER_CHUNK = 2**22  # multiply-adds forward: 40 us, long beside the 3 us of a call
 QUAD = 4  # samples that the noise makes at a time
@@ -29,7 +30,7 @@ class Plan(NamedTuple):
 
     tables: np.ndarray  # Design's, then Layout's
     numbers: np.ndarray  # int64: Design's, Layout's, the sizes of the buffers in Scratch, where frames start
-    chunks: list[tuple[int, int]]  # the first frame of each and the one after its last
+    chunks: np.ndarray  # int64 [chunks, 2]: the first frame of each and the one after its last
     ends: np.ndarray  # int64 [chunks]: the sample after each
     delay: int
     n_taps: int
@@ -78,7 +79,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     longest = int(np.diff(starts).max())
     frames_of_work = WORK_PER_CHUNK * n_frames // (n_samples * n_taps * (1 + overlap))
     firsts = range(0, n_frames, max(frames_of_work // FRAMES, 1) * FRAMES)
-    chunks = [*pairwise([*firsts, n_frames])]
+    chunks = np.array([*pairwise([*firsts, n_frames])])
     groups = starts[np.minimum(np.arange(0, n_frames + FRAMES, FRAMES), n_frames)]
     sizes = _sizes(design, int(np.diff(groups).max()), REGISTER_BYTES // np.dtype(dtype).itemsize)
     layout = n_samples, n_frames, longest, fir.delay(n_taps), int(overlap)
@@ -86,7 +87,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
         rises = [np.pad(fir.fade_in(size), (0, longest - size)) for size in (longest, longest - 1)]
         tables = np.concatenate([tables, *(weights.astype(dtype) for rise in rises for weights in (1 - rise, rise))])
     numbers = np.array([*design, *layout, *sizes, *starts], np.int64)
-    return Plan(tables, numbers, chunks, starts[[last for _, last in chunks]], fir.delay(n_taps), n_taps)
+    return Plan(tables, numbers, chunks, starts[chunks[:, 1]], fir.delay(n_taps), n_taps)
 
 
 def _sizes(design: tuple[int, ...], longest_group: int, lanes: int) -> list[int]:
@@ -110,10 +111,10 @@ def parts_of(plan):
     return design, Layout(at[0], at[1], at[2], at[3], at[4], fades, starts), sizes
 
 
-def make_workspace(plan: Plan) -> np.ndarray:
-    """Memory for Scratch, zeros."""
+def rooms_of(plan: Plan, n_threads: int) -> np.ndarray:
+    """Memory for the Scratch of every thread, [n_threads, numbers], zeros."""
     sizes = plan.numbers[N_NUMBERS + N_LAYOUT :][:N_SIZES]
-    return np.zeros(sizes[1:].sum() + FRAMES * sizes[-1] + ROOM, plan.tables.dtype)
+    return rooms_apart(n_threads, int(sizes[1:].sum()) + FRAMES * int(sizes[-1]) + ROOM, plan.tables.dtype)
 
 
 @njit(forceinline=True, error_model="numpy")

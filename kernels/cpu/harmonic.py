@@ -24,8 +24,7 @@ sums for each harmonic and frame ("rows") and are summed across lanes once a fra
 Arrays belong to the row loops; what they call takes pointers (see simd.pointer) or is inlined.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -51,8 +50,8 @@ from fastddsp.kernels.cpu.harmonic_tiles import (
 from fastddsp.kernels.cpu.intervals import fill_phases, interval, sweep_of_tile
 from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
-    REGISTER_BYTES,
     TILE_REGISTERS,
+    borrowed,
     lane_count,
     lanes_of,
     load,
@@ -61,9 +60,10 @@ from fastddsp.kernels.cpu.simd import (
     splat,
     store,
 )
+from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place, rooms_apart
 from fastddsp.kernels.phase import envelope_weights, from_radians, tap_offset, to_radians
 
-WORK_PER_CHUNK = 2**21  # harmonic-samples, 0.1 ms: long beside the 5 us under the GIL that a call costs
+WORK_PER_CHUNK = 2**21  # harmonic-samples, 0.1 ms
 ROWS_PER_CHUNK = 64  # frames at least: an owner of frames visits one interval more than it owns
 
 
@@ -161,37 +161,59 @@ def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, 
 
 
 @kernel
-def _bank_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scratch, out, first, last):
-    """Audio of the intervals first <= row * n_intervals + i < last, rows being those of out."""
+def _bank_rows(
+    f0, phases, amplitudes, weights, tap_offset, timeline, psi, tiles, rooms, filled, out,
+    tickets, n_rows, n_chunks, n_threads, team,
+):  # fmt: skip
+    """Audio of all intervals; those of out's rows, one after the other, are this kernel's rows."""
+    if enter_on_team(n_threads, team):
+        return
+    f0, phases, amplitudes, weights, out = borrowed((f0, phases, amplitudes, weights, out))
     n_samples, n_intervals = timeline[:2]
-    n_voices = f0.shape[0] // out.shape[0]
+    n_voices, own = f0.shape[0] // out.shape[0], next_place(tickets)
+    scratch = tiles[own], rooms[own], filled[own]
     buffers = pointers(scratch, amplitudes.shape[2], weights.shape[0])
-    for at in range(first, last):
-        row, i = at // n_intervals, at % n_intervals
-        audio = pointer(out, row * n_samples + interval_start(i, n_samples, n_intervals))
-        for voice in range(n_voices):
-            b = row * n_voices + voice
-            bank_of_interval(
-                f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, False, b, i, buffers, audio, voice > 0
-            )
+    first, last = next_chunk(tickets, n_rows, n_chunks)
+    while first < last:
+        for at in range(first, last):
+            row, i = at // n_intervals, at % n_intervals
+            audio = pointer(out, row * n_samples + interval_start(i, n_samples, n_intervals))
+            for voice in range(n_voices):
+                b = row * n_voices + voice
+                bank_of_interval(
+                    f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, False,
+                    b, i, buffers, audio, voice > 0,
+                )  # fmt: skip
+        first, last = next_chunk(tickets, n_rows, n_chunks)
 
 
 @kernel
-def _moment_rows(f0, phases, amplitudes, weights, tap_offset, timeline, psi, scratch, g, moments, first, last):
-    """Moments of g dy/dtheta in the intervals first <= b * n_intervals + i < last."""
+def _moment_rows(
+    f0, phases, amplitudes, weights, tap_offset, timeline, psi, tiles, rooms, filled, g, moments,
+    tickets, n_rows, n_chunks, n_threads, team,
+):  # fmt: skip
+    """Moments of g dy/dtheta in all intervals; those of all items are this kernel's rows."""
+    if enter_on_team(n_threads, team):
+        return
+    f0, phases, amplitudes, weights, g, moments = borrowed((f0, phases, amplitudes, weights, g, moments))
     n_samples, n_intervals = timeline[:2]
     n_harmonics, n_taps, n_voices = amplitudes.shape[2], weights.shape[0], f0.shape[0] // g.shape[0]
+    own = next_place(tickets)
+    scratch = tiles[own], rooms[own], filled[own]
     buffers = pointers(scratch, n_harmonics, n_taps)
     slope = pointer(scratch[1], bank_room(n_harmonics, n_taps, lane_count(g)))
-    for row in range(first, last):
-        b, i = row // n_intervals, row % n_intervals
-        lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
-        bank_of_interval(
-            f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, True, b, i, buffers, slope, False
-        )
-        moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = tile_moments(
-            pointer(g, b // n_voices * n_samples + lo), slope, 0, hi - lo
-        )
+    first, last = next_chunk(tickets, n_rows, n_chunks)
+    while first < last:
+        for row in range(first, last):
+            b, i = row // n_intervals, row % n_intervals
+            lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
+            bank_of_interval(
+                f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, True, b, i, buffers, slope, False
+            )
+            moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = tile_moments(
+                pointer(g, b // n_voices * n_samples + lo), slope, 0, hi - lo
+            )
+        first, last = next_chunk(tickets, n_rows, n_chunks)
 
 
 @njit(forceinline=True)
@@ -279,35 +301,57 @@ def gradient_of_interval(
     return moments
 
 
+@njit(forceinline=True)
+def _gradients_of_frames(
+    f0, phases, amplitudes, g, weights, tap_offset, timeline, psi, b, own, ring, buffers, out, moments, nobodys
+):  # fmt: skip
+    """See _gradient_rows: the frames own[0] <= j < own[1] of item b."""
+    n_samples, n_intervals, first_frame = timeline[:3]
+    n_frames, n_taps, n_voices = out.shape[1], weights.shape[0], f0.shape[0] // g.shape[0]
+    out[b, own[0] : own[1]] = 0
+    heard = pointer(g, b // n_voices * n_samples)
+    i_lo = 0 if own[0] == 0 else max(0, own[0] - first_frame - tap_offset - n_taps + 1)
+    i_hi = n_intervals if own[1] == n_frames else min(n_intervals, own[1] - first_frame - tap_offset)
+    for t in range(n_taps):
+        ring[1][t] = 0
+    for i in range(i_lo, i_hi + n_taps - 1):
+        frame = first_frame + i + tap_offset
+        if i < i_hi:
+            m = gradient_of_interval(
+                f0, phases[b, i], amplitudes, heard, weights, tap_offset, timeline, psi,
+                b, i, own, ring, buffers, out, nobodys,
+            )  # fmt: skip
+            if amplitudes is not None and own[0] <= frame_of(frame, n_frames) < own[1]:
+                moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = m
+        close_slot(ring, i % n_taps, gradients_of(out, b, frame, own, nobodys))
+
+
 @kernel
-def _gradient_rows(f0, phases, amplitudes, g, weights, tap_offset, timeline, psi, scratch, out, moments, first, last):
-    """Gradients of the amplitudes of the frames first <= b * n_frames + j < last, and moments of their intervals.
+def _gradient_rows(
+    f0, phases, amplitudes, g, weights, tap_offset, timeline, psi, tiles, rooms, filled, out, moments,
+    tickets, n_rows, n_chunks, n_threads, team,
+):  # fmt: skip
+    """Gradients of the amplitudes of all frames, which are this kernel's rows, and moments of their intervals.
 
     A frame's owner visits every interval that touches it; those on the border of two owners are visited twice (1 of
     64): cheaper than handing rows over, and the order of additions stays. An interval's moments belong to the owner of
     the first frame that it touches. amplitudes: None where no moments are asked for.
     """
-    n_samples, n_intervals, first_frame = timeline[:3]
-    n_frames, n_taps, n_voices = out.shape[1], weights.shape[0], f0.shape[0] // g.shape[0]
+    if enter_on_team(n_threads, team):
+        return
+    f0, phases, amplitudes, g, weights, out, moments = borrowed((f0, phases, amplitudes, g, weights, out, moments))
+    n_frames, n_taps, own = out.shape[1], weights.shape[0], next_place(tickets)
+    scratch = tiles[own], rooms[own], filled[own]
     buffers, ring, nobodys = gradient_pointers(scratch, out.shape[2], n_taps)
-    for b in range(first // n_frames, -(-last // n_frames)):
-        own = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
-        out[b, own[0] : own[1]] = 0
-        heard = pointer(g, b // n_voices * n_samples)
-        i_lo = 0 if own[0] == 0 else max(0, own[0] - first_frame - tap_offset - n_taps + 1)
-        i_hi = n_intervals if own[1] == n_frames else min(n_intervals, own[1] - first_frame - tap_offset)
-        for t in range(n_taps):
-            ring[1][t] = 0
-        for i in range(i_lo, i_hi + n_taps - 1):
-            frame = first_frame + i + tap_offset
-            if i < i_hi:
-                m = gradient_of_interval(
-                    f0, phases[b, i], amplitudes, heard, weights, tap_offset, timeline, psi,
-                    b, i, own, ring, buffers, out, nobodys,
-                )  # fmt: skip
-                if amplitudes is not None and own[0] <= frame_of(frame, n_frames) < own[1]:
-                    moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = m
-            close_slot(ring, i % n_taps, gradients_of(out, b, frame, own, nobodys))
+    first, last = next_chunk(tickets, n_rows, n_chunks)
+    while first < last:
+        for b in range(first // n_frames, -(-last // n_frames)):
+            frames = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
+            _gradients_of_frames(
+                f0, phases, amplitudes, g, weights, tap_offset, timeline, psi,
+                b, frames, ring, buffers, out, moments, nobodys,
+            )  # fmt: skip
+        first, last = next_chunk(tickets, n_rows, n_chunks)
 
 
 class _Task(NamedTuple):
@@ -319,12 +363,6 @@ class _Task(NamedTuple):
     results: tuple
     n_rows: int
     work: int  # harmonic-samples
-
-    def chunks(self) -> Iterator[tuple[int, int]]:
-        """First and last row of every chunk."""
-        n_chunks = min(max(1, self.work // WORK_PER_CHUNK), max(1, self.n_rows // ROWS_PER_CHUNK))
-        borders = [self.n_rows * chunk // n_chunks for chunk in range(n_chunks + 1)]
-        return pairwise(borders)
 
 
 class Bank:
@@ -412,32 +450,23 @@ class Bank:
         return numbers(amplitudes.shape[2], len(self.weights), self.lanes)
 
     def _run(self, task: "_Task") -> None:
-        """Run a task in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads.
+        """Run a task in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads."""
+        n_chunks = min(max(1, task.work // WORK_PER_CHUNK), max(1, task.n_rows // ROWS_PER_CHUNK))
+        n_threads = min(self.n_threads, n_chunks)
+        args = *task.fixed, *self._scratch(task.room, n_threads), *task.results
+        threads.enter(task.kernel, args, task.n_rows, n_chunks, n_threads)
 
-        Less than a chunk in all is done by the caller: calling a team costs 50 us, which two threads win back there.
-        """
-        chunks = list(task.chunks())
-        n_threads = self.n_threads if task.work >= WORK_PER_CHUNK else 1
-
-        def work(taken) -> None:
-            scratch = self._scratch(task.room)
-            for i in taken:
-                task.kernel(*task.fixed, scratch, *task.results, *chunks[i])
-
-        threads.share(work, len(chunks), n_threads)
-
-    def _scratch(self, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A tile's phases, room for numbers, and how many harmonics the slots of a ring hold.
+    def _scratch(self, room: int, n_threads: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For every thread a tile's phases, room for numbers, and how many harmonics the slots of a ring hold.
 
         The first two begin at cache lines: a vector that straddles two of them costs two loads.
         """
-        tile, numbers = self.lanes * self.f0.itemsize, room * self.f0.itemsize
-        block = np.zeros(tile + numbers + REGISTER_BYTES, np.uint8)
-        start = -block.__array_interface__["data"][0] % REGISTER_BYTES
-        at = start + tile, start + tile + numbers
-        filled = np.zeros(len(self.weights), np.int64)
         integer = np.int32 if self.f0.itemsize == 4 else np.int64
-        return block[start : at[0]].view(integer), block[at[0] : at[1]].view(self.f0.dtype), filled
+        return (
+            rooms_apart(n_threads, self.lanes, integer),
+            rooms_apart(n_threads, room, self.f0.dtype),
+            rooms_apart(n_threads, len(self.weights), np.int64),
+        )
 
     def _psi(self, more_turns: int) -> tuple[int, float, float]:
         """psi and `more_turns` quarter turns: as a signed fixed-point phase, its sine and cosine."""

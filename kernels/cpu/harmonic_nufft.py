@@ -338,7 +338,7 @@ class NufftBank(Bank):
         if cells.size:
             tables.stage(amplitudes[b], first_table, held, factors, by_harmonic, tables.first_cell(odd), cells)
             tables.transform(cells, 3, odd)
-        scratch = self._scratch(self._room(bank_room, amplitudes))
+        scratch = self._own_scratch(self._room(bank_room, amplitudes))
         controls = self._controls(self._psi(quarter_turns - self.quarter_turns))
         _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, self._places(), out, adds)
 
@@ -353,7 +353,7 @@ class NufftBank(Bank):
             return
         tabled, factors = self._tabled(held, first, last, n_harmonics, self.quarter_turns)
         cells, held, first_table, _, _, odd = tabled
-        scratch, own = self._scratch(self._room(gradient_room, out)), (own_first, own_last)
+        scratch, own = self._own_scratch(self._room(gradient_room, out)), (own_first, own_last)
         controls = self._controls((self._psi(0), self._psi(1)))
         _analysis_rows(controls, g, b, first, last, tabled, scratch, self._places(), own, out)
         if cells.size:
@@ -361,6 +361,10 @@ class NufftBank(Bank):
             low, high = max(own_first, first_table), min(own_last, first_table + held.size)
             owned = slice(low - first_table, high - first_table)
             tables.collect(cells[owned], low, held[owned], factors, tables.first_cell(odd), out[b])
+
+    def _own_scratch(self, room: int):
+        """Scratch of one thread."""
+        return tuple(of_threads[0] for of_threads in self._scratch(room, 1))
 
     def _controls(self, psi):
         return self.f0, self.phases, self.weights, self.tap_offset, self.timeline, psi

@@ -12,6 +12,7 @@ with AVX-512, eight with AVX2.
                             reads an element. Inner functions take pointers: an array argument costs two atomic
                             reference counts a call (half the time of a 64-sample tile of 18 harmonics) and tests for
                             negative indices. The array must outlive its pointers: keep it in the caller.
+    borrowed(arrays)        the same arrays, whose references nobody counts (see there)
     + - * and fma(a, b, c)  lane by lane; a scalar stands for its splat; a*b +- c is contracted to one instruction
     select_ge(a, b, x, y)   lane by lane: x where a >= b, else y
     to_float(v)             integers as floating-point numbers
@@ -133,6 +134,25 @@ def pointer(typingctx, array, index):
         return _pointer(context, builder, signature.args[0], args[0], index, element)[0]
 
     return kind(array, index), codegen
+
+
+@intrinsic
+def borrowed(typingctx, arrays):
+    """A tuple of arrays without their owners: nobody counts their references. What is no array stays as it is.
+
+    The arrays must outlive these: keep them in the caller.
+    """
+
+    def codegen(context, builder, signature, args):
+        result = args[0]
+        for i, kind in enumerate(arrays):
+            if isinstance(kind, types.Array):
+                view = context.make_array(kind)(context, builder, builder.extract_value(args[0], i))
+                view.meminfo = ir.Constant(view.meminfo.type, None)
+                result = builder.insert_value(result, view._getvalue(), i)
+        return result
+
+    return arrays(arrays), codegen
 
 
 def _common(*kinds) -> Vector:

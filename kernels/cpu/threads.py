@@ -6,6 +6,9 @@ they fight: torch's OpenMP threads spin for milliseconds after every parallel op
 So the same threads, already awake, are given our chunks. Harmonic bank, forward and backward among torch operations, on
 two processors: 6.3 ms on Python threads, 3.9 ms on the team; and a call that finds the team spinning waits for no one.
 
+`enter` is for kernels that take their chunks themselves (fastddsp.kernels.cpu.team); `share` and `run` hand chunks to
+Python functions.
+
 Work is cut into chunks whose borders depend on the problem alone, never on the number of threads, so results do not
 either. Threads take the next chunk when they are done with one, which evens out a processor that is busy elsewhere.
 """
@@ -16,6 +19,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 _Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -30,6 +35,17 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def enter(kernel: Callable, args: tuple, n_rows: int, n_chunks: int, n_threads: int) -> None:
+    """Run a kernel that enters itself on up to `n_threads` threads (see fastddsp.kernels.cpu.team)."""
+    shares = np.zeros(2, np.int64), n_rows, n_chunks, n_threads
+    if n_threads <= 1:
+        kernel(*args, *shares, 0)
+    elif _forked or _openmp() is None:
+        _run_on_pool(lambda: kernel(*args, *shares, 0), n_threads)
+    else:
+        kernel(*args, *shares, _openmp().address)
 
 
 def run(work: Callable[[int], object], n_chunks: int, n_threads: int) -> None:
@@ -52,11 +68,10 @@ def share(work: Callable[[Iterable[int]], object], n_chunks: int, n_threads: int
     if n_threads <= 1:
         work(chunks)
         return
-    parallel = None if _forked else _openmp()
-    if parallel is None:
+    if _forked or _openmp() is None:
         _run_on_pool(lambda: work(chunks), n_threads)
     else:
-        _run_on_team(parallel, lambda: work(chunks), n_threads)
+        _run_on_team(_openmp(), lambda: work(chunks), n_threads)
 
 
 @lru_cache
@@ -71,6 +86,7 @@ def _openmp() -> Any:
         return None
     parallel = ctypes.CDLL(paths.pop()).GOMP_parallel
     parallel.argtypes, parallel.restype = [_Body, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    parallel.address = ctypes.cast(parallel, ctypes.c_void_p).value
     return parallel
 
 
