@@ -129,6 +129,7 @@ def test_wrong_arguments_are_named_before_any_work(recordings, tmp_path):
     for arguments, message in [
         ({"tracker": "yin"}, "tracker must be one of"),
         ({"sample_rate": 44100}, "whole multiple of frame_rate"),
+        ({"f0": "guess"}, "f0 must be 'tracker' or 'labels', got 'guess'"),
         ({"workers": 0}, "workers must be at least 1"),
     ]:
         with pytest.raises(ValueError, match=message):
