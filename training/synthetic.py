@@ -1,10 +1,13 @@
 """Random sounds whose controls are known: what an encoder of pitch can learn from without a single label.
 
     level of harmonic k (dB) = slope log2(k) + resonances(k f0) + evens(k) + jitter_k     within a note
-    audio = harmonics at f0(t), faded in and dying away, + noise of a smooth random spectrum + a white floor
+    audio = harmonics at f0(t), faded in and dying away, + noise of a smooth random spectrum
+            + partials at multiples of f0 / m, 30 to 80 dB below the tone, + a white floor
 
 Everything is drawn anew for each example: notes and rests, their pitch with vibrato, level, decay and timbre. The
 ranges are wide on purpose: a network that finds the pitch of all of these finds that of instruments among them.
+The partials at f0 / m are what a looped sample of m periods that are not quite alike has (m is 2 to 6). In a log
+spectrogram they stand out, and who never met them takes a trombone at f0 for a sound at f0 / 3.
 Frames are hop_size samples apart, the first at the first sample.
 
 Source: after Engel et al., Self-supervised pitch detection by inverse audio synthesis, ICML 2020 workshop, section 3,
@@ -61,7 +64,7 @@ class RandomNotes:
         Returns:
           "audio" [batch, n_frames hop_size] and what it is made of: "f0_hz" and "harm_amp" [batch, n_frames, 1],
           "harm_dist" [batch, n_frames, n_harmonics], "sin_freqs" and "sin_amps" of the same shape, and
-          "noise_magnitudes" [batch, n_frames, n_noise_bands]. harm_amp is 0 in rests.
+          "noise_magnitudes" [batch, n_frames, n_noise_bands]. harm_amp is 0 in rests. Floor and loop are in no control.
         """
         draw = _Draw(batch, generator)
         note, since = self._notes(draw, n_frames)
@@ -77,9 +80,10 @@ class RandomNotes:
         n_samples = n_frames * self.hop_size
         tone = harmonic_synthesis(f0_hz, harm_amp, None, harm_dist, n_samples, self.sample_rate)
         noise = filtered_noise(noise_magnitudes, n_samples, 0, noise=draw.uniform(n_samples, low=-1.0, high=1.0))
+        loop = self._loop(draw, note, level_db, f0_hz, n_samples)
         floor = db_to_amplitude(draw.uniform(1, low=-110.0, high=-55.0)) * draw.normal(n_samples)
         return {
-            "audio": tone + noise + floor,
+            "audio": tone + noise + loop + floor,
             "f0_hz": f0_hz,
             "harm_amp": harm_amp,
             "harm_dist": harm_dist,
@@ -133,9 +137,21 @@ class RandomNotes:
         share = place.flatten(1) - left
         return (knots.gather(1, left) * (1.0 - share) + knots.gather(1, left + 1) * share).view_as(hz)
 
+    def _loop(
+        self, draw: "_Draw", note: torch.Tensor, level_db: torch.Tensor, f0_hz: torch.Tensor, n_samples: int
+    ) -> torch.Tensor:
+        """Faint partials at multiples of a whole fraction of f0, in half of the notes, [batch, n_samples]."""
+        periods = draw.of_notes(self.notes, 2.0, 6.99).floor().gather(1, note)[..., None]
+        below = torch.where(draw.chance(self.notes, 0.5) > 0, draw.of_notes(self.notes, -80.0, -30.0), SILENT_DB)
+        slope = draw.uniform(1, 1, low=-12.0, high=0.0) * torch.log2(torch.arange(1, self.n_harmonics + 1))
+        shares = db_to_amplitude(slope + 6.0 * draw.normal(1, self.n_harmonics)).expand(-1, note.shape[1], -1)
+        shares = normalize_harmonics(shares, f0_hz / periods, self.sample_rate)
+        level = db_to_amplitude(level_db + below.gather(1, note))[..., None]
+        return harmonic_synthesis(f0_hz / periods, 5.0 * level, None, shares, n_samples, self.sample_rate)
+
     def _noise(self, draw: "_Draw", note: torch.Tensor, level_db: torch.Tensor) -> torch.Tensor:
         """Magnitudes [batch, n_frames, n_noise_bands] of noise that follows the tone's level, far below it or near."""
-        below = draw.of_notes(self.notes, -70.0, -15.0).gather(1, note)
+        below = draw.of_notes(self.notes, -70.0, -10.0).gather(1, note)
         hz = torch.linspace(RESONANCE_HZ[0], self.sample_rate / 2.0, self.n_noise_bands)
         tilt = draw.uniform(1, low=-9.0, high=3.0) * torch.log2(hz / 1000.0)
         spectrum = tilt + self._resonances(draw, hz.expand(len(note), -1))

@@ -55,7 +55,7 @@ WINDOW = 16384  # samples of a recording in a batch
 BATCH = 8
 LOUD = 0.25  # ld_scaled from which a frame counts: -60 dB
 TRANSPOSED = 12.0  # semitones, up or down, of the model's own sounds
-STEPS = {"zero-shot": 4000, "adapted": 800, "paper": 400}
+STEPS = {"zero-shot": 3500, "adapted": 800, "paper": 400}
 RATES = {"zero-shot": 2e-3, "adapted": 5e-4, "paper": 1e-3}
 LAST_RATE = 0.02
 SETTINGS = Settings(fmin=100.0, fmax=1200.0)
