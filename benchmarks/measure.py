@@ -1,6 +1,6 @@
 """How figures are made: rivals in turn on the same inputs, memory in fresh processes, and what the machine can do.
 
-Times are medians of rounds in which every rival runs once, so that a machine whose speed drifts drifts for all of them;
+Times are medians of rounds in which every rival has a turn, so that a machine whose speed drifts drifts for all;
 what is reported is ratios. The limit of a kernel is the multiply-adds that it needs over those of a large matrix
 product.
 """
@@ -20,20 +20,34 @@ import numpy as np
 import torch
 
 PEAK_SIZE = 1536
+TURN_SECONDS = 0.05
 
 
-def interleaved(rivals: dict[str, Callable[[], object]], rounds: int, repeats: dict[str, int] | None = None) -> dict:
-    """Median seconds of each rival, warm, over `rounds` rounds; a quick one may run several times a round."""
+def interleaved(rivals: dict[str, Callable[[], object]], rounds: int) -> dict:
+    """Median seconds of each rival, warm, over `rounds` rounds of turns.
+
+    Who follows one that sweeps gigabytes through the caches finds them cold, for five calls or so: our kernels take 1.6
+    times as long in the first of them. So a turn lasts TURN_SECONDS, and what it counts is its second half; a rival as
+    slow as that has one call a turn, which counts.
+    """
     for run in rivals.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in rivals}
     for _ in range(rounds):
         for name, run in rivals.items():
-            for _ in range((repeats or {}).get(name, 1)):
-                start = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - start)
+            turn = _turn(run)
+            times[name] += turn[len(turn) // 2 :]
     return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def _turn(run: Callable[[], object]) -> list[float]:
+    """Seconds of the calls that TURN_SECONDS hold, at least one."""
+    turn: list[float] = []
+    while sum(turn) < TURN_SECONDS:
+        start = time.perf_counter()
+        run()
+        turn.append(time.perf_counter() - start)
+    return turn
 
 
 def compare(name: str, case, rounds: int = 5) -> dict:
@@ -43,7 +57,7 @@ def compare(name: str, case, rounds: int = 5) -> dict:
     """
     rivals = case.rivals()
     ours = next(iter(rivals))
-    seconds = interleaved({**rivals, "peak": matrix_product()}, rounds, {ours: 5, "peak": 5})
+    seconds = interleaved({**rivals, "peak": matrix_product()}, rounds)
     peak = PEAK_SIZE**3 / seconds.pop("peak")
     return {
         "seconds": seconds,
