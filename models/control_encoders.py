@@ -30,7 +30,7 @@ class LogMelResNet(nn.Module):
     """Log mel spectrogram of audio through a ResNet: [batch, n_samples] -> [batch, frames, n_outputs].
 
     Args:
-        size: "small", "medium", "large", or a pair, see `ResNet`.
+        size: "tiny", "small", "medium", "large", or a pair, see `ResNet`.
         mel_bins: Bands of the spectrogram.
         lo_hz: Lowest frequency.
         hi_hz: Highest frequency.

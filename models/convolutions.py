@@ -31,7 +31,13 @@ __all__ = [
     "UpsamplingConv1d",
 ]
 
-RESNET_SIZES = {"small": (32, (2, 3, 4)), "medium": (32, (3, 4, 6)), "large": (64, (3, 4, 6))}
+# "tiny" is ours, for one core; the others are magenta/ddsp's.
+RESNET_SIZES = {
+    "tiny": (8, (1, 1, 1)),
+    "small": (32, (2, 3, 4)),
+    "medium": (32, (3, 4, 6)),
+    "large": (64, (3, 4, 6)),
+}
 RESNET_STEM = 64  # channels of the first convolution
 RESNET_HALVINGS = 5  # of the frequency axis
 
@@ -247,7 +253,7 @@ class ResNet(nn.Module):
 
     Args:
         n_bins: Bins of the spectrogram.
-        size: "small", "medium", "large", or a pair (channels, layers in each of the first three stages).
+        size: "tiny", "small", "medium", "large", or a pair (channels, layers in each of the first three stages).
         norm_type: "layer", "instance" or "group", see `nn.group_norm`.
 
     Raises:

@@ -9,8 +9,9 @@ Source: Engel et al., Self-supervised pitch detection by inverse audio synthesis
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -25,16 +26,18 @@ from fastddsp.models.consistency import (
     KDEConsistencyLoss,
 )
 from fastddsp.models.control_encoders import ResnetSinusoidalEncoder, SinusoidalToHarmonicEncoder
+from fastddsp.models.convolutions import RESNET_SIZES
 from fastddsp.models.effects import FilteredNoiseReverb
 from fastddsp.models.losses import SpectralLoss
 from fastddsp.models.nn import RnnSandwich
 from fastddsp.models.processors import Add, ProcessorGroup
 from fastddsp.models.synths import FilteredNoise, Sinusoidal
 
-__all__ = ["InverseSynthesis", "ddsp_inv"]
+__all__ = ["InverseConfig", "InverseSynthesis", "ddsp_inv"]
 
 REVERB_SECONDS, REVERB_FRAMES, REVERB_BANDS = 2, 500, 16
 F0_DEPTH = 64
+HOP_SIZE = 512  # of the encoder of `ddsp_inv`: a quarter of its spectrogram's 2048 samples
 Losses = nn.Module | Iterable[nn.Module] | None
 
 
@@ -240,3 +243,60 @@ def ddsp_inv(
         n_samples=n_samples,
         sample_rate=sample_rate,
     )
+
+
+@dataclass(frozen=True)
+class InverseConfig:
+    """Settings of `ddsp_inv`, as a preset holds them.
+
+    Args:
+        sample_rate: Hz.
+        n_samples: Length of a training excerpt; a multiple of 512.
+        n_sinusoids: That are found.
+        n_harmonics: That are made of them.
+        n_noise_bands: Of the noise.
+        size: Of the ResNet: "tiny", "small", "medium" or "large".
+        finetune: Learn from recordings beside synthetic sounds; else from synthetic sounds alone.
+
+    Raises:
+        ValueError: A setting is out of range.
+    """
+
+    sample_rate: int = 16000
+    n_samples: int = 64000
+    n_sinusoids: int = 100
+    n_harmonics: int = 100
+    n_noise_bands: int = 65
+    size: str = "small"
+    finetune: bool = True
+
+    kind: ClassVar[str] = "inverse_synthesis"
+    hop_size: ClassVar[int] = HOP_SIZE
+    # As a ModelConfig would say it.
+    level: ClassVar[str] = "loudness"
+    z_dims: ClassVar[int] = 0
+
+    def __post_init__(self):
+        if self.size not in RESNET_SIZES:
+            raise ValueError(f"size must be one of {list(RESNET_SIZES)}, got {self.size!r}")
+        for name, least in {"sample_rate": 1, "n_sinusoids": 1, "n_harmonics": 1, "n_noise_bands": 2}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.n_samples < 1 or self.n_samples % HOP_SIZE:
+            raise ValueError(
+                f"n_samples must be a multiple of the encoder's hop, {HOP_SIZE} samples, got {self.n_samples}"
+            )
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames of the encoder in Hz."""
+        return self.sample_rate / HOP_SIZE
+
+    @property
+    def f0_encoder(self) -> str:
+        """What hears f0: the ResNet."""
+        return self.size
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, with the kind of model as "model"."""
+        return {"model": self.kind, **asdict(self)}

@@ -9,7 +9,8 @@ Source: magenta/ddsp `models.MidiAutoencoder` and `ZMidiAutoencoder`; Wu et al.,
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -27,7 +28,7 @@ from fastddsp.models.preprocessing import F0LoudnessPreprocessor
 from fastddsp.models.processors import Add, ProcessorGroup
 from fastddsp.models.synths import FilteredNoise, Harmonic
 
-__all__ = ["MidiAutoencoder", "midi_ae", "midi_processor_group", "reconstruction_losses"]
+__all__ = ["MidiAutoencoder", "MidiConfig", "midi_ae", "midi_processor_group", "reconstruction_losses"]
 
 N_NOTES = 128  # of a piano roll
 LOWEST_NOTE = 20.0  # of a piano roll made of pitches; what is below is a rest
@@ -266,6 +267,7 @@ def midi_ae(
     sample_rate: int = 16000,
     frame_rate: int = 250,
     reverb_length: int = 24000,
+    compute_loudness: bool = True,
 ) -> MidiAutoencoder:
     """The model with the sizes of magenta/ddsp's `midiae.gin`, its losses, and fresh weights.
 
@@ -278,6 +280,7 @@ def midi_ae(
         sample_rate: Hz.
         frame_rate: Hz.
         reverb_length: Samples; 0: no reverb.
+        compute_loudness: Compute loudness from the audio at each call instead of taking the feature.
 
     Returns:
         A model that reads f0, loudness and, without an encoder, "note_active_velocities".
@@ -292,8 +295,62 @@ def midi_ae(
         DilatedConvDecoder(ch, layers_per_stack=9, stacks=2, output_splits=controls, conditioning_keys=()),
         MidiToHarmonicDecoder(net(1), output_splits=(("f0_midi", 1), *controls)),
         HarmonicToMidiEncoder(net(1 + n_controls)) if encoder else None,
-        F0LoudnessPreprocessor(None, frame_rate, sample_rate),
+        F0LoudnessPreprocessor(None, frame_rate, sample_rate, compute_loudness),
         midi_processor_group(n_samples, sample_rate, reverb_length),
         reconstruction_losses(),
         hop_size=sample_rate // frame_rate,
     )
+
+
+@dataclass(frozen=True)
+class MidiConfig:
+    """Settings of `midi_ae`, as a preset holds them.
+
+    Args:
+        encoder: Learn the notes; else they are those that `notes.pianoroll_of_pitch` reads off f0 and loudness.
+        ch: Channels of every convolution.
+        n_harmonics: Of the harmonic synthesizer.
+        n_noise_bands: Of the noise.
+        n_samples: Length of a training excerpt; a multiple of sample_rate / frame_rate.
+        sample_rate: Hz.
+        frame_rate: Hz; divides sample_rate.
+        reverb_length: Samples; 0: no reverb.
+        compute_loudness: Compute loudness from the audio at each call instead of taking the feature.
+
+    Raises:
+        ValueError: A setting is out of range.
+    """
+
+    encoder: bool = False
+    ch: int = 128
+    n_harmonics: int = 60
+    n_noise_bands: int = 65
+    n_samples: int = 64000
+    sample_rate: int = 16000
+    frame_rate: int = 250
+    reverb_length: int = 24000
+    compute_loudness: bool = True
+
+    kind: ClassVar[str] = "midi_autoencoder"
+    # As a ModelConfig would say it.
+    level: ClassVar[str] = "loudness"
+    f0_encoder: ClassVar[str] = "none"
+    z_dims: ClassVar[int] = 0
+
+    def __post_init__(self):
+        for name, least in {"ch": 1, "n_harmonics": 1, "n_noise_bands": 2, "frame_rate": 1, "reverb_length": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.sample_rate < 1 or self.sample_rate % self.frame_rate:
+            raise ValueError(f"frame_rate must divide sample_rate ({self.sample_rate}), got {self.frame_rate}")
+        if self.n_samples < 1 or self.n_samples % self.hop_size:
+            raise ValueError(f"n_samples must be a multiple of the hop, {self.hop_size} samples, got {self.n_samples}")
+
+    @property
+    def hop_size(self) -> int:
+        """Samples of audio per frame."""
+        return self.sample_rate // self.frame_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, with the kind of model as "model"."""
+        return {"model": self.kind, **asdict(self)}

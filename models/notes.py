@@ -8,8 +8,9 @@ Names and arguments are those of magenta/ddsp's `training.nn`, which overlooks a
 """
 
 import torch
+from torch.nn import functional
 
-from fastddsp.autograd.scaling import safe_divide
+from fastddsp.autograd.scaling import DB_RANGE, hz_to_midi, safe_divide
 
 __all__ = [
     "get_note_lengths",
@@ -17,9 +18,14 @@ __all__ = [
     "get_note_mask_from_onset",
     "get_note_moments",
     "get_short_note_loss_mask",
+    "pianoroll_of_pitch",
     "pool_over_notes",
     "straight_through_int_quantization",
 ]
+
+N_NOTES = 128
+STEADY_SECONDS = 0.1  # over which the median pitch is taken, so that a slide or a slip is no note
+REST_DB = -60.0  # loudness up to which nobody plays
 
 
 def straight_through_int_quantization(x: torch.Tensor) -> torch.Tensor:
@@ -133,3 +139,30 @@ def get_short_note_loss_mask(
     """
     short = (note_lengths < min_length) & (note_pitches > 0.0)
     return (note_mask * short[:, None].to(note_mask)).sum(dim=-1)
+
+
+def pianoroll_of_pitch(f0_hz: torch.Tensor, loudness_db: torch.Tensor, frame_rate: float) -> torch.Tensor:
+    """The notes of one voice, read off its curves: a score for recordings that have none.
+
+    A frame's note is the median, over 0.1 s, of f0 rounded to semitones. There is none where f0 is 0 or loudness up to -60 dB.
+    A note's velocity is the mean over its frames of loudness scaled to [0, 1].
+
+    Args:
+        f0_hz: Hz, [batch, frames, 1]; 0 where there is no pitch.
+        loudness_db: A-weighted loudness in dB, [batch, frames, 1].
+        frame_rate: Hz.
+
+    Returns:
+        Velocities [batch, frames, 128], 0 but for the note that sounds.
+    """
+    half = int(STEADY_SECONDS * frame_rate / 2)
+    midi = hz_to_midi(f0_hz)[..., 0].round().clamp(0, N_NOTES - 1)
+    windows = functional.pad(midi[:, None], (half, half), mode="replicate")[:, 0].unfold(1, 2 * half + 1, 1)
+    sounds = (f0_hz[..., 0] > 0) & (loudness_db[..., 0] > REST_DB)
+    note = torch.where(sounds, windows.median(dim=-1).values, 0.0)
+    number = functional.pad((note.diff(dim=1) != 0).cumsum(dim=1), (1, 0))
+    zeros = torch.zeros_like(note)
+    total = zeros.scatter_add(1, number, loudness_db[..., 0] / DB_RANGE + 1.0)
+    mean = total / zeros.scatter_add(1, number, torch.ones_like(note)).clamp_min(1.0)
+    velocity = torch.where(sounds, mean.gather(1, number).clamp(0.0, 1.0), 0.0)
+    return functional.one_hot(note.long(), N_NOTES).to(note.dtype) * velocity[..., None]

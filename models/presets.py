@@ -3,6 +3,9 @@
     model = build(load_preset("solo_instrument", n_harmonics=100))       # a YAML file of models/presets, or any path
     model = build(ModelConfig(sample_rate=48000, n_harmonics=400))       # the same without YAML
 
+A file is about an autoencoder (ModelConfig) unless it says `model: inverse_synthesis` (InverseConfig) or
+`model: midi_autoencoder` (MidiConfig).
+
 Everything else follows: hop_size = sample_rate / frame_rate, the length of a training excerpt in frames, the sizes of
 the decoder's outputs, Nyquist.
 """
@@ -23,7 +26,9 @@ from fastddsp.models.decoders import DilatedConvDecoder, RnnFcDecoder
 from fastddsp.models.effects import FilteredNoiseReverb, Reverb
 from fastddsp.models.embedding_losses import PretrainedCREPEEmbeddingLoss
 from fastddsp.models.encoders import EncoderChain, MfccRnnEncoder, MfccTimeDistributedRnnEncoder
+from fastddsp.models.inverse_synthesis import InverseConfig, ddsp_inv
 from fastddsp.models.losses import Loss, SpectralLoss
+from fastddsp.models.midi_autoencoder import MidiConfig, midi_ae
 from fastddsp.models.preprocessing import (
     F0LoudnessPreprocessor,
     F0PowerPreprocessor,
@@ -33,7 +38,7 @@ from fastddsp.models.preprocessing import (
 from fastddsp.models.processors import Add, ProcessorGroup
 from fastddsp.models.synths import FilteredNoise, Harmonic
 
-__all__ = ["ModelConfig", "build", "load_preset", "preset_names"]
+__all__ = ["AnyConfig", "ModelConfig", "build", "config_of", "load_preset", "preset_names"]
 
 FOLDER = Path(__file__).parent / "presets"
 ALIASES = {"tiny": "tiny_instrument", "solo": "solo_instrument", "vst": "vst_16k"}
@@ -79,7 +84,7 @@ class ModelConfig:
         conv_stacks: Its stacks.
         level: What the decoder reads beside f0: "loudness" (A-weighted) or "power" (mean square over 64 ms).
         compute_loudness: Compute loudness from the audio at each call instead of taking the feature.
-        f0_encoder: "none": f0 is given; "small", "medium" or "large": such a ResNet hears it in the audio.
+        f0_encoder: "none": f0 is given; "tiny", "small", "medium" or "large": such a ResNet hears it in the audio.
         z_dims: Channels of z; 0 for no encoder of z.
         z_encoder: "time_distributed": z changes in time; "global": one z for a whole recording.
         z_time_steps: Time resolution of z, see MfccTimeDistributedRnnEncoder.
@@ -176,20 +181,24 @@ class ModelConfig:
         return {**dataclasses.asdict(self), "fft_sizes": list(self.fft_sizes)}
 
 
+AnyConfig = ModelConfig | InverseConfig | MidiConfig
+KINDS: dict[str, Any] = {"autoencoder": ModelConfig, InverseConfig.kind: InverseConfig, MidiConfig.kind: MidiConfig}
+
+
 def preset_names() -> list[str]:
     """Names of the presets that come with the package."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_preset(name_or_path: str | Path, **overrides: Any) -> ModelConfig:
+def load_preset(name_or_path: str | Path, **overrides: Any) -> Any:
     """Settings from a YAML file.
 
     Args:
         name_or_path: One of `preset_names()` ("tiny", "solo" and "vst" for short), or the path of a YAML file.
-        **overrides: Fields of ModelConfig that replace the file's.
+        **overrides: Fields that replace the file's.
 
     Returns:
-        The settings.
+        The settings: a ModelConfig, InverseConfig or MidiConfig.
 
     Raises:
         FileNotFoundError: There is no such preset or file.
@@ -202,18 +211,23 @@ def load_preset(name_or_path: str | Path, **overrides: Any) -> ModelConfig:
         path = Path(name_or_path)
     if not path.is_file():
         raise FileNotFoundError(f"no preset and no file {name!r}; presets are {', '.join(preset_names())}")
-    return _config({**_read_yaml(path), **overrides})
+    return config_of({**_read_yaml(path), **overrides})
 
 
-def build(config: ModelConfig) -> Autoencoder:
+def build(config: AnyConfig) -> Any:
     """The model of some settings, with fresh weights.
 
     Args:
         config: Settings.
 
     Returns:
-        An Autoencoder whose processors are `harmonic`, `filtered_noise`, `add` and, if reverb_length > 0, `reverb`.
+        Of a ModelConfig, an Autoencoder whose processors are `harmonic`, `filtered_noise`, `add` and, if reverb_length
+        > 0, `reverb`; of an InverseConfig what `ddsp_inv`, of a MidiConfig what `midi_ae` makes.
     """
+    if isinstance(config, InverseConfig):
+        return ddsp_inv(**dataclasses.asdict(config))
+    if isinstance(config, MidiConfig):
+        return midi_ae(**dataclasses.asdict(config))
     return Autoencoder(
         preprocessor=_preprocessor(config),
         encoder=_encoder(config),
@@ -313,14 +327,23 @@ def _losses(config: ModelConfig) -> list[Loss]:
     return [spectral, PretrainedCREPEEmbeddingLoss(config.perceptual_weight, config.loss_type)]
 
 
-def _config(settings: Mapping[str, Any]) -> ModelConfig:
-    fields = [field.name for field in dataclasses.fields(ModelConfig)]
+def config_of(settings: Mapping[str, Any]) -> Any:
+    """The ModelConfig, InverseConfig or MidiConfig of plain values, such as `to_dict` gives.
+
+    Raises:
+        ValueError: There is no such kind of model or setting, or a value is out of range.
+    """
+    settings = dict(settings)
+    kind = settings.pop("model", "autoencoder")
+    if kind not in KINDS:
+        raise ValueError(f"model must be one of {list(KINDS)}, got {kind!r}")
+    fields = [field.name for field in dataclasses.fields(KINDS[kind])]
     for name in settings:
         if name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(fields)}"
             raise ValueError(f"a model has no setting {name!r}: {hint}")
-    return ModelConfig(**settings)
+    return KINDS[kind](**settings)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
     listen   recording -> f0, level (loudness or power), z
     play     f0, level, z -> decoder -> controls -> synthesizers -> room -> audio
 
+A MIDI autoencoder plays the notes that it makes of f0 and loudness. Inverse synthesis hears controls, and plays these.
+
 What was learnt ends at the Nyquist frequency R0/2 of training, whatever the sample rate R of the output:
 - harmonics above R0/2 stay silent, since their weights were never heard during training;
 - the noise filter keeps its bands in Hz and is 0 above R0/2; its gain is multiplied by sqrt(R / R0), because white
@@ -25,8 +27,12 @@ import torch
 from fastddsp.autograd.filters import filtered_noise
 from fastddsp.autograd.spectral import compute_power
 from fastddsp.models.autoencoder import Autoencoder
+from fastddsp.models.inverse_synthesis import InverseConfig, InverseSynthesis
+from fastddsp.models.midi_autoencoder import MidiAutoencoder, MidiConfig
+from fastddsp.models.notes import pianoroll_of_pitch
 from fastddsp.models.preprocessing import scale_db, scale_f0_hz
-from fastddsp.models.presets import POWER_SECONDS, ModelConfig, build
+from fastddsp.models.presets import POWER_SECONDS, AnyConfig, ModelConfig, build, config_of
+from fastddsp.models.synths import Harmonic
 from fastddsp.training.audio import resample_response
 from fastddsp.training.checkpoint import load_checkpoint
 from fastddsp.training.dataset import SILENCE_DB, Settings
@@ -40,8 +46,8 @@ __all__ = ["Instrument", "level_name", "listen", "load_instrument", "play", "pow
 class Instrument:
     """A trained model with its settings and those of the features that it was trained on."""
 
-    model: Autoencoder
-    config: ModelConfig
+    model: Autoencoder | MidiAutoencoder | InverseSynthesis
+    config: AnyConfig
     settings: Settings
 
 
@@ -55,15 +61,18 @@ def load_instrument(run: str | os.PathLike) -> Instrument:
       FileNotFoundError: the run has no checkpoint yet.
     """
     checkpoint = load_checkpoint(run)
-    config = ModelConfig(**checkpoint["config"])
-    model = build(replace(config, perceptual_weight=0.0))  # what judged it in training does not play
+    config = config_of(checkpoint["config"])
+    # What judged it in training does not play.
+    model = build(replace(config, perceptual_weight=0.0) if isinstance(config, ModelConfig) else config)
     weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
     model.load_state_dict({name: value for name, value in weights.items() if not name.startswith("loss_objs.")})
     return Instrument(model.eval(), config, Settings(**checkpoint["settings"]))
 
 
-def level_name(instrument: Instrument) -> str:
-    """The level that an instrument plays: "loudness_db", or "power_db" (presets vst_*)."""
+def level_name(instrument: Instrument) -> str | None:
+    """The level that an instrument plays: "loudness_db", "power_db" (presets vst_*), or None (inverse synthesis)."""
+    if isinstance(instrument.config, InverseConfig):
+        return None
     return "power_db" if instrument.config.level == "power" else "loudness_db"
 
 
@@ -94,13 +103,16 @@ def listen(
 
     Returns:
       Curves by the names of `play`'s arguments, float32: "f0_hz" [n_frames]; "loudness_db" or "power_db" [n_frames],
-      whichever it plays; "z" [n_frames, z_dims] if it plays z. n_frames = ceil(n_samples / hop_size).
+      whichever it plays; "z" [n_frames, z_dims] if it plays z. n_frames = ceil(n_samples / hop_size). Inverse synthesis
+      hears pitch by itself too, and "controls" in place of a level.
 
     Raises:
       ValueError: there is no pitch in the recording, or the tracker is unknown.
     """
     config, model = instrument.config, instrument.model
     samples = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))[None]
+    if isinstance(config, InverseConfig):
+        return _hear_controls(model, torch.nn.functional.pad(samples, (0, -samples.shape[-1] % config.hop_size)))
     features = {"audio": samples}
     settings = replace(instrument.settings, tracker=tracker or instrument.settings.tracker, fmin=fmin, fmax=fmax)
     if config.f0_encoder == "none":
@@ -110,15 +122,23 @@ def listen(
         features |= {name: torch.from_numpy(tracked[name])[None] for name in ("f0_hz", "loudness_db")}
     else:
         features["loudness_db"] = torch.from_numpy(loudness(audio, settings))[None]
-    if config.level == "power":
-        features["power_db"] = power(samples, config)
-    encoded = model.encode(features)
-    curves = {"f0_hz": encoded["f0_hz"][0, :, 0]}
     level = level_name(instrument)
-    curves[level] = features[level][0]
-    if config.z_dims:
-        curves["z"] = encoded["z"][0]
-    return {name: curve.numpy() for name, curve in curves.items()}
+    if level == "power_db":
+        features[level] = power(samples, config)
+    heard = {level: features[level]}
+    if getattr(model, "encoder", None) is not None:
+        encoded = model.encode(features)
+        features["f0_hz"] = encoded["f0_hz"][..., 0]
+        heard |= {"z": encoded["z"]} if config.z_dims else {}
+    return {name: x[0].numpy() for name, x in {"f0_hz": features["f0_hz"], **heard}.items()}
+
+
+def _hear_controls(model: Any, samples: torch.Tensor) -> dict[str, Any]:
+    """What inverse synthesis finds in audio [1, n_samples]: f0, and the controls of its harmonics and noise."""
+    found = model({"audio": samples})
+    names = {"amplitudes": "harm_amp", "harmonic_distribution": "harm_dist", "magnitudes": "noise_magnitudes"}
+    controls = {name: found[heard][0].numpy() for name, heard in names.items()}
+    return {"f0_hz": found["f0_hz"][0, :, 0].numpy(), "controls": controls}
 
 
 def shift_loudness(loudness_db: np.ndarray, shift_db: float) -> np.ndarray:
@@ -134,6 +154,7 @@ def play(
     *,
     power_db: np.ndarray | None = None,
     z: np.ndarray | None = None,
+    controls: Mapping[str, np.ndarray] | None = None,
     n_harmonics: int | None = None,
     sample_rate: int | None = None,
     room: bool = True,
@@ -147,6 +168,8 @@ def play(
       loudness_db: A-weighted loudness in dB, [n_frames]; for instruments that play loudness, as most do.
       power_db: power in dB, [n_frames]; for instruments that play power (presets vst_*).
       z: what pitch and level do not say, [n_frames, z_dims], or [z_dims] for all frames; for instruments with z.
+      controls: linear "amplitudes" [n_frames, 1], "harmonic_distribution" [n_frames, n_harmonics] and "magnitudes"
+        [n_frames, n_noise_bands], for inverse synthesis, which hears them.
       n_harmonics: keep only so many of the instrument's harmonics; None for all.
       sample_rate: rate of the output in Hz; None for that of training.
       room: with the room that was learnt, if one was; False: the instrument alone.
@@ -173,9 +196,20 @@ def play(
     if not (f0_hz >= 0).all() or not f0_hz.any():
         raise ValueError("f0_hz must be above 0 Hz in some frame, and 0 where there is no pitch; never below")
     level_db = _level(instrument, {"loudness_db": loudness_db, "power_db": power_db}, len(f0_hz))
-    controls = _controls(instrument, f0_hz, level_db, _z(config, z, len(f0_hz)))
+    z = _z(config, z, len(f0_hz))
+    heard = _heard(config, controls, len(f0_hz))
+    # The decoder reads a pitch in every frame, as in training; where there is none, the harmonics are silent.
+    pitched = torch.from_numpy(f0_hz > 0)[None, :, None]
+    bridged = torch.from_numpy(bridge_unpitched(f0_hz, f0_hz > 0))[None, :, None]
+    if heard is not None:
+        made = {**heard, "f0_hz": bridged}
+    elif isinstance(config, MidiConfig):
+        made = _controls_of_notes(instrument, torch.where(pitched, bridged, 0.0), bridged, level_db)
+    else:
+        made = _controls(instrument, bridged, level_db, z)
+    made["amplitudes"] = torch.where(pitched, made["amplitudes"], 0.0)
     n_samples = round(len(f0_hz) * rate / config.frame_rate)
-    return _render(instrument, controls, keep, rate, n_samples, room, seed)[0].numpy()
+    return _render(instrument, made, keep, rate, n_samples, room, seed)[0].numpy()
 
 
 def _curve(name: str, curve: Any, n_frames: int | None = None) -> np.ndarray:
@@ -188,45 +222,74 @@ def _curve(name: str, curve: Any, n_frames: int | None = None) -> np.ndarray:
     return curve
 
 
-def _level(instrument: Instrument, given: Mapping[str, Any], n_frames: int) -> np.ndarray:
+def _level(instrument: Instrument, given: Mapping[str, Any], n_frames: int) -> np.ndarray | None:
     """The curve of the level that the instrument plays, checked."""
     name = level_name(instrument)
     got = [other for other, curve in given.items() if curve is not None]
+    if name is None and not got:
+        return None
+    if name is None:
+        raise ValueError(f"{got[0]} must not be given: inverse synthesis plays the controls that it hears")
     if got != [name]:
-        raise ValueError(f"{name} alone must be given: this instrument plays {instrument.config.level}; got {got}")
+        plays = "power" if name == "power_db" else "loudness"
+        raise ValueError(f"{name} alone must be given: this instrument plays {plays}; got {got}")
     return _curve(name, given[name], n_frames)
 
 
-def _z(config: ModelConfig, z: np.ndarray | None, n_frames: int) -> torch.Tensor | None:
+def _z(config: AnyConfig, z: np.ndarray | None, n_frames: int) -> torch.Tensor | None:
     """z [1, n_frames, z_dims], checked; None for an instrument that has none."""
-    if z is None and not config.z_dims:
+    dims = config.z_dims
+    if z is None and not dims:
         return None
     if z is None:
         raise ValueError("z must be given: an instrument with an encoder needs it of a recording; see `listen`")
-    if not config.z_dims:
+    if not dims:
         raise ValueError("z must not be given: this instrument has none")
     z = np.asarray(z, dtype=np.float32)
-    if z.shape not in ((config.z_dims,), (n_frames, config.z_dims)) or not np.isfinite(z).all():
-        raise ValueError(f"z must be finite [{n_frames}, {config.z_dims}] or [{config.z_dims}], got {list(z.shape)}")
-    return torch.from_numpy(np.broadcast_to(z, (n_frames, config.z_dims)).copy())[None]
+    if z.shape not in ((dims,), (n_frames, dims)) or not np.isfinite(z).all():
+        raise ValueError(f"z must be finite [{n_frames}, {dims}] or [{dims}], got {list(z.shape)}")
+    return torch.from_numpy(np.broadcast_to(z, (n_frames, dims)).copy())[None]
+
+
+def _heard(config: AnyConfig, controls: Mapping[str, Any] | None, n_frames: int) -> dict[str, torch.Tensor] | None:
+    """Controls [1, n_frames, channels], checked; None for an instrument that makes its own."""
+    if not isinstance(config, InverseConfig):
+        if controls is not None:
+            raise ValueError("controls must not be given: this instrument makes its own; see `listen`")
+        return None
+    sizes = {"amplitudes": 1, "harmonic_distribution": config.n_harmonics, "magnitudes": config.n_noise_bands}
+    shapes = {name: list(np.shape(x)) for name, x in (controls or {}).items()}
+    if shapes != {name: [n_frames, size] for name, size in sizes.items()}:
+        raise ValueError(
+            f"controls must be {sizes} channels of {n_frames} frames, as `listen` hears them, got {shapes}"
+        )
+    return {name: torch.from_numpy(np.array(x, dtype=np.float32))[None] for name, x in (controls or {}).items()}
 
 
 def _controls(
-    instrument: Instrument, f0_hz: np.ndarray, level_db: np.ndarray, z: torch.Tensor | None
+    instrument: Instrument, f0_hz: torch.Tensor, level_db: Any, z: torch.Tensor | None
 ) -> dict[str, torch.Tensor]:
-    """Physical controls at the sample rate of training, so that its Nyquist frequency is the one that counts.
-
-    The decoder reads a pitch in every frame, as in training; where there is none, the harmonics are silent.
-    """
-    pitched = torch.from_numpy(f0_hz > 0)[None, :, None]
-    bridged = torch.from_numpy(bridge_unpitched(f0_hz, f0_hz > 0))[None, :, None]
-    level = "pw_scaled" if instrument.config.level == "power" else "ld_scaled"
-    scaled = {"f0_scaled": scale_f0_hz(bridged), level: scale_db(torch.from_numpy(level_db)[None, :, None])}
-    raw = instrument.model.decoder(scaled if z is None else {**scaled, "z": z})
-    group = instrument.model.processor_group
-    harmonic = group.harmonic.get_controls(raw["amps"], raw["harmonic_distribution"], bridged)
-    harmonic["amplitudes"] = torch.where(pitched, harmonic["amplitudes"], 0.0)
+    """What an autoencoder makes of curves: controls at the sample rate of training, whose Nyquist frequency counts."""
+    level = "pw_scaled" if level_name(instrument) == "power_db" else "ld_scaled"
+    scaled = {"f0_scaled": scale_f0_hz(f0_hz), level: scale_db(torch.from_numpy(level_db)[None, :, None])}
+    model: Any = instrument.model
+    raw = model.decoder(scaled if z is None else {**scaled, "z": z})
+    group = model.processor_group
+    harmonic = group.harmonic.get_controls(raw["amps"], raw["harmonic_distribution"], f0_hz)
     return {**harmonic, **group.filtered_noise.get_controls(raw["noise_magnitudes"])}
+
+
+def _controls_of_notes(
+    instrument: Instrument, sung: torch.Tensor, f0_hz: torch.Tensor, level_db: Any
+) -> dict[str, torch.Tensor]:
+    """What a MIDI autoencoder makes of the notes that it makes of curves; `sung` is f0, 0 where there is none."""
+    loudness_db = torch.from_numpy(level_db)[None, :, None]
+    features = {"f0_hz": f0_hz, "loudness_db": loudness_db}
+    if instrument.model.midi_encoder is None:
+        roll = pianoroll_of_pitch(sung, loudness_db, instrument.config.frame_rate)
+        features["note_active_velocities"] = roll
+    made = instrument.model(features)["midi_synth_params"]
+    return {**made["harmonic"]["controls"], **made["filtered_noise"]["controls"]}
 
 
 def _render(
@@ -240,7 +303,8 @@ def _render(
 ) -> torch.Tensor:
     group, trained_rate = instrument.model.processor_group, instrument.config.sample_rate
     distribution = controls["harmonic_distribution"][..., :keep]
-    audio = group.harmonic.get_signal(
+    harmonic = group.harmonic if hasattr(group, "harmonic") else Harmonic()
+    audio = harmonic.get_signal(
         controls["amplitudes"], distribution, controls["f0_hz"], n_samples=n_samples, sample_rate=rate
     )
     magnitudes = _bands_at(controls["magnitudes"], trained_rate, rate)

@@ -1,4 +1,4 @@
-"""The training loop's view of an instrument: loss, optimizer, logs.
+"""The training loop's view of a model: loss, optimizer, logs.
 
 Adam with epsilon 1e-7 and the learning rate r(step) = learning_rate * decay ^ (step / 10000); the norm of the whole
 gradient is clipped at 3.0 by the trainer. The defaults are those of magenta/ddsp, but for learning_rate (there 3e-4).
@@ -14,11 +14,15 @@ import numpy as np
 import torch
 
 from fastddsp.models.decoders import RnnFcDecoder
-from fastddsp.models.presets import ModelConfig, build
+from fastddsp.models.inverse_synthesis import InverseConfig
+from fastddsp.models.midi_autoencoder import MidiConfig
+from fastddsp.models.notes import pianoroll_of_pitch
+from fastddsp.models.presets import AnyConfig, ModelConfig, build
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.figures import spectrogram_figure
 from fastddsp.training.instrument import power
 from fastddsp.training.metrics import compare_audio
+from fastddsp.training.synthetic import RandomNotes
 
 with needs_extra():
     import lightning.pytorch as pl
@@ -27,6 +31,7 @@ ADAM_EPSILON = 1e-7
 DECAY_STEPS = 10_000
 # Held-out examples that are tracked, drawn and played in the logs at every validation.
 N_EXAMPLES = 2
+SYNTHETIC_KEYS = (28.0, 84.0)  # the highest is within the 1200 Hz up to which `ddsp_inv` finds a pitch
 
 
 def tilt_harmonics(decoder: RnnFcDecoder, slope: float) -> None:
@@ -43,49 +48,33 @@ def tilt_harmonics(decoder: RnnFcDecoder, slope: float) -> None:
         decoder.dense_out.bias[start : start + len(bias)] = bias
 
 
-class InstrumentModule(pl.LightningModule):
-    """Trains an instrument to resynthesize windows of a data set from their f0 and loudness.
+class ModelModule(pl.LightningModule):
+    """What training any model has in common; subclasses say what the model reads of a batch.
 
     Args:
       config: settings of the model.
       learning_rate: of the first step.
       decay: factor of the learning rate per 10000 steps.
-      initial_slope: harmonic k starts with k^-initial_slope of the first one's weight; 0 starts with all alike, as
-        magenta/ddsp does, which leaves those too loud that few notes of the data set have below Nyquist.
       seed: of the noise.
-      context_seconds: beginning of every window that is played and does not count in the loss: what it leaves in the
-        room is heard in the rest. As long as the room to be learnt; 0 for none.
-
-    Raises:
-      ValueError: context_seconds leaves nothing of a window.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        learning_rate: float = 1e-3,
-        decay: float = 0.98,
-        initial_slope: float = 2.0,
-        seed: int = 0,
-        context_seconds: float = 0.0,
-    ) -> None:
+    # What the settings of the model and those of the data set must agree in.
+    RATES: tuple[str, ...] = ("sample_rate", "frame_rate")
+
+    def __init__(self, config: AnyConfig, learning_rate: float, decay: float, seed: int) -> None:
         super().__init__()
-        self.loss_from = round(context_seconds * config.sample_rate)
-        if not 0 <= self.loss_from < config.n_samples:
-            raise ValueError(
-                f"context_seconds must be at least 0 and less than a window, {config.n_samples / config.sample_rate:g} "
-                f"s, got {context_seconds:g}"
-            )
-        # The data set holds the loudness of the whole recording, which a window's own audio gives wrongly at its ends.
-        self.config = replace(config, compute_loudness=False)
-        self.model = build(self.config)
-        tilt_harmonics(self.model.decoder, initial_slope)
+        self.config: Any = config
+        self.model = build(config)
         self.learning_rate, self.decay, self.seed = learning_rate, decay, seed
+
+    def outputs_and_losses(self, batch: dict[str, torch.Tensor]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Outputs of the model and losses for a batch, "total_loss" among them."""
+        raise NotImplementedError(f"{type(self).__name__} must define outputs_and_losses")
 
     def setup(self, stage: str) -> None:
         """Check that the data set has the rates of the model."""
         settings = self.trainer.datamodule.settings
-        for name in ("sample_rate", "frame_rate"):
+        for name in self.RATES:
             if getattr(settings, name) != getattr(self.config, name):
                 raise ValueError(
                     f"{name} of the data set is {getattr(settings, name)}, of the model {getattr(self.config, name)}: "
@@ -114,13 +103,9 @@ class InstrumentModule(pl.LightningModule):
         """Draw this step's noise from its number."""
         torch.manual_seed(np.random.SeedSequence((self.seed, self.global_step, self.global_rank)).generate_state(1)[0])
 
-    def features(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What the model reads of a batch, at the frames of its f0: power too, for models that read it."""
-        return {**batch, "power_db": power(batch["audio"], self.config)} if self.config.level == "power" else batch
-
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Loss of a batch."""
-        _, losses = self.model(self.features(batch), return_losses=True, loss_from=self.loss_from)
+        _, losses = self.outputs_and_losses(batch)
         total = losses["total_loss"]
         if not math.isfinite(total.item()):
             raise RuntimeError(
@@ -133,10 +118,11 @@ class InstrumentModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
         """Losses of a held-out batch; measures, sounds and pictures of its first examples."""
-        outputs, losses = self.model(self.features(batch), return_losses=True, loss_from=self.loss_from)
+        outputs, losses = self.outputs_and_losses(batch)
         self.log_dict({f"valid/{name}": value for name, value in losses.items()}, batch_size=len(batch["audio"]))
         if batch_idx == 0 and self.trainer.is_global_zero:
-            self._log_examples(batch["audio"][:N_EXAMPLES], outputs["audio_synth"][:N_EXAMPLES])
+            synthesized = self.model.get_audio_from_outputs(outputs)
+            self._log_examples(batch["audio"][:N_EXAMPLES], synthesized[:N_EXAMPLES])
 
     def _log_examples(self, targets: torch.Tensor, synthesized: torch.Tensor) -> None:
         writer = getattr(self.logger, "experiment", None)
@@ -158,3 +144,105 @@ class InstrumentModule(pl.LightningModule):
         """Make the checkpoint an instrument of its own: settings of the model and of the features it was trained on."""
         checkpoint["config"] = self.config.to_dict()
         checkpoint["settings"] = asdict(self.trainer.datamodule.settings)
+
+
+class InstrumentModule(ModelModule):
+    """Trains an instrument to resynthesize windows of a data set from their f0 and loudness.
+
+    Args:
+      config: settings of the model.
+      learning_rate: of the first step.
+      decay: factor of the learning rate per 10000 steps.
+      initial_slope: harmonic k starts with k^-initial_slope of the first one's weight; 0 starts with all alike, as
+        magenta/ddsp does, which leaves those too loud that few notes of the data set have below Nyquist.
+      seed: of the noise.
+      context_seconds: beginning of every window that is played and does not count in the loss: what it leaves in the
+        room is heard in the rest. As long as the room to be learnt; 0 for none.
+
+    Raises:
+      ValueError: context_seconds leaves nothing of a window.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        learning_rate: float = 1e-3,
+        decay: float = 0.98,
+        initial_slope: float = 2.0,
+        seed: int = 0,
+        context_seconds: float = 0.0,
+    ) -> None:
+        # The data set holds the loudness of the whole recording, which a window's own audio gives wrongly at its ends.
+        super().__init__(replace(config, compute_loudness=False), learning_rate, decay, seed)
+        self.loss_from = round(context_seconds * config.sample_rate)
+        if not 0 <= self.loss_from < config.n_samples:
+            raise ValueError(
+                f"context_seconds must be at least 0 and less than a window, {config.n_samples / config.sample_rate:g} "
+                f"s, got {context_seconds:g}"
+            )
+        tilt_harmonics(self.model.decoder, initial_slope)
+
+    def features(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the model reads of a batch, at the frames of its f0: power too, for models that read it."""
+        return {**batch, "power_db": power(batch["audio"], self.config)} if self.config.level == "power" else batch
+
+    def outputs_and_losses(self, batch: dict[str, torch.Tensor]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Outputs and losses of the resynthesis."""
+        return self.model(self.features(batch), return_losses=True, loss_from=self.loss_from)
+
+
+class MidiModule(ModelModule):
+    """Trains a MIDI autoencoder: f0 and loudness of a data set are played, and played again from notes.
+
+    Args:
+      config: settings of the model. Without an encoder `pianoroll_of_pitch` reads the notes off the curves.
+      learning_rate: of the first step.
+      decay: factor of the learning rate per 10000 steps.
+      seed: of the noise.
+    """
+
+    def __init__(self, config: MidiConfig, learning_rate: float = 1e-3, decay: float = 0.98, seed: int = 0) -> None:
+        super().__init__(replace(config, compute_loudness=False), learning_rate, decay, seed)
+
+    def outputs_and_losses(self, batch: dict[str, torch.Tensor]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Outputs and losses of both resyntheses."""
+        if not self.config.encoder:
+            roll = pianoroll_of_pitch(batch["f0_hz"], batch["loudness_db"], self.config.frame_rate)
+            batch = {**batch, "note_active_velocities": roll}
+        return self.model(batch, return_losses=True)
+
+
+class InverseModule(ModelModule):
+    """Trains inverse synthesis: from random synthetic sounds, and with config.finetune from a data set's audio besides.
+
+    Args:
+      config: settings of the model.
+      learning_rate: of the first step.
+      decay: factor of the learning rate per 10000 steps.
+      seed: of the noise and of the synthetic sounds.
+    """
+
+    RATES = ("sample_rate",)  # its frames are its encoder's, and f0 is not read
+
+    def __init__(self, config: InverseConfig, learning_rate: float = 3e-4, decay: float = 0.98, seed: int = 0) -> None:
+        super().__init__(config, learning_rate, decay, seed)
+        self.draw = RandomNotes(
+            config.sample_rate, config.hop_size, config.n_harmonics, config.n_noise_bands, SYNTHETIC_KEYS
+        )
+
+    def outputs_and_losses(self, batch: dict[str, torch.Tensor]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Outputs and losses: of synthetic sounds and recordings in training, of recordings in validation."""
+        recording = {"audio": batch["audio"]}
+        if not self.training:
+            return self.model(recording, return_losses=True)
+        synthetic = self.draw(len(batch["audio"]), self.config.n_samples // self.config.hop_size)
+        if not self.config.finetune:
+            return self.model(synthetic, return_losses=True)
+        return self.model(recording, synthetic, return_losses=True)
+
+
+MODULES: dict[type, type[ModelModule]] = {
+    ModelConfig: InstrumentModule,
+    InverseConfig: InverseModule,
+    MidiConfig: MidiModule,
+}

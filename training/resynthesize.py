@@ -76,9 +76,7 @@ def resynthesize(
         other = _listen(instrument, z_from, **range_hz)
         curves["z"] = mix_z(curves.get("z"), other, z_mix)
     _check_complete(instrument, curves)
-    curves["f0_hz"] = curves["f0_hz"] * np.float32(2.0 ** (pitch_shift / 12.0))
-    for level in curves.keys() & {"loudness_db", "power_db"}:
-        curves[level] = shift_loudness(curves[level], loudness_shift)
+    curves = _shifted(curves, pitch_shift, loudness_shift)
     rendered = play(instrument, **curves, n_harmonics=n_harmonics, sample_rate=sample_rate, room=room, seed=seed)
     write_audio(out, rendered, sample_rate or instrument.config.sample_rate)
     return Path(out)
@@ -112,6 +110,18 @@ def mix_z(z: np.ndarray | None, other: Mapping[str, np.ndarray], mix: float) -> 
     return (1.0 - mix) * z + mix * mean
 
 
+def _shifted(curves: Mapping[str, Any], semitones: float, decibels: float) -> dict[str, Any]:
+    """Curves with pitch and level moved; controls that were heard get louder by a gain."""
+    shifted = {**curves, "f0_hz": curves["f0_hz"] * np.float32(2.0 ** (semitones / 12.0))}
+    for level in curves.keys() & {"loudness_db", "power_db"}:
+        shifted[level] = shift_loudness(curves[level], decibels)
+    if "controls" in curves:
+        gain = np.float32(10.0 ** (decibels / 20.0))
+        gains = {"amplitudes": gain, "harmonic_distribution": 1.0, "magnitudes": gain}
+        shifted["controls"] = {name: gains[name] * x for name, x in curves["controls"].items()}
+    return shifted
+
+
 def _listen(instrument: Instrument, path: str | os.PathLike, **settings: Any) -> dict[str, np.ndarray]:
     """Curves of a file."""
     audio = read_audio(path, instrument.config.sample_rate)
@@ -123,7 +133,9 @@ def _listen(instrument: Instrument, path: str | os.PathLike, **settings: Any) ->
 
 def _drawn(instrument: Instrument, f0_csv: CSV, loudness_csv: CSV, n_frames: int | None) -> dict[str, np.ndarray]:
     """Curves of CSV files at n_frames, or, without a recording, at as many as the longer of them has."""
-    rate = instrument.config.frame_rate
+    rate, level = instrument.config.frame_rate, level_name(instrument)
+    if loudness_csv is not None and level is None:
+        raise ValueError("loudness_csv must not be given: inverse synthesis plays the controls that it hears")
     files = {"f0_csv": f0_csv, "loudness_csv": loudness_csv}
     read = {name: read_curve(path, name) for name, path in files.items() if path is not None}
     n_frames = n_frames or max((n_frames_of(times, rate) for times, _ in read.values()), default=0)
@@ -133,22 +145,21 @@ def _drawn(instrument: Instrument, f0_csv: CSV, loudness_csv: CSV, n_frames: int
             curves["f0_hz"] = pitch_at_frames(*read["f0_csv"], n_frames, rate)
         except ValueError as error:
             raise ValueError(f"f0_csv: {error}, in {f0_csv}") from error
-    if loudness_csv is not None:
-        curves[level_name(instrument)] = values_at_frames(*read["loudness_csv"], n_frames, rate)
+    if level is not None and loudness_csv is not None:
+        curves[level] = values_at_frames(*read["loudness_csv"], n_frames, rate)
     return curves
 
 
-def _check_complete(instrument: Instrument, curves: Mapping[str, np.ndarray]) -> None:
+def _check_complete(instrument: Instrument, curves: Mapping[str, Any]) -> None:
     """Say what has to be given when there is no recording."""
     level = level_name(instrument)
-    missing = [
-        argument
-        for argument, name, needed in (
-            ("f0_csv", "f0_hz", True),
-            ("loudness_csv", level, True),
-            ("z_from", "z", bool(instrument.config.z_dims)),
-        )
-        if needed and name not in curves
-    ]
+    if level is None:
+        if "controls" not in curves:
+            raise ValueError("audio must be given: inverse synthesis plays the controls that it hears")
+        return
+    needed = {"f0_csv": "f0_hz", "loudness_csv": level}
+    if instrument.config.z_dims:
+        needed["z_from"] = "z"
+    missing = [argument for argument, name in needed.items() if name not in curves]
     if missing:
         raise ValueError(f"audio must be given, or else {', '.join(missing)} too: this instrument plays from all of it")

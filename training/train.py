@@ -1,13 +1,16 @@
-"""`fastddsp train`: Lightning's command line over InstrumentModule and InstrumentData.
+"""`fastddsp train`: Lightning's command line over a module of fastddsp.training.module and InstrumentData.
 
     fastddsp train --data DIR --out RUN --preset tiny --trainer.max_steps 5000 --model.config.n_harmonics 100
     fastddsp train --data DIR --data DIR --data.proportions '[0.8, 0.2]' --out RUN
     fastddsp train --out RUN --resume
 
-Every setting is a field: `--model.*` of InstrumentModule (with `--model.config.*` of the model), `--data.*` of
+Every setting is a field: `--model.*` of the module (with `--model.config.*` of the model), `--data.*` of
 InstrumentData, `--trainer.*` of Lightning's Trainer. `--print_config` prints them all as YAML, and `--config FILE`
 reads such a file. A preset gives defaults below a file, and a file stands below what is said on the command line.
 RUN/config.yaml keeps what was chosen, and `--resume` starts from there.
+
+The preset says what is trained: an instrument (InstrumentModule), inverse synthesis (InverseModule, preset
+inverse_synthesis) or a MIDI autoencoder (MidiModule, preset midi_autoencoder).
 """
 
 import json
@@ -22,12 +25,12 @@ from typing import Any
 
 import torch
 
-from fastddsp.models.presets import ModelConfig, load_preset
+from fastddsp.models.presets import load_preset
 from fastddsp.training.checkpoint import CONFIG, AtomicCheckpointIO, SaveLast, open_run
 from fastddsp.training.datamodule import InstrumentData
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import atomic_path
-from fastddsp.training.module import InstrumentModule
+from fastddsp.training.module import MODULES
 from fastddsp.training.statistics import KeepStatistics
 
 with needs_extra():
@@ -83,9 +86,9 @@ class TrainCLI(LightningCLI):
     """Lightning's command line with --out, --resume, --preset and --checkpoint_every."""
 
     def __init__(self, preset: str, args: list[str]) -> None:
-        self.preset = preset
+        self.preset, self.preset_config = preset, load_preset(preset)
         super().__init__(
-            InstrumentModule,
+            MODULES[type(self.preset_config)],
             InstrumentData,
             args=args,
             run=False,
@@ -106,8 +109,8 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--preset", default=self.preset, help="model settings to start from: a name or a YAML file")
         parser.add_argument("--resume", action="store_true", help="go on with the run in --out after an interruption")
         parser.add_argument("--checkpoint_every", type=int, default=300, help="steps that an interruption may cost")
-        config = load_preset(self.preset)
-        parser.set_defaults({f"model.config.{f.name}": getattr(config, f.name) for f in fields(ModelConfig)})
+        config = self.preset_config
+        parser.set_defaults({f"model.config.{f.name}": getattr(config, f.name) for f in fields(config)})
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments(

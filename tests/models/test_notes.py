@@ -66,3 +66,19 @@ def test_rounding_lets_gradients_through():
     rounded = notes.straight_through_int_quantization(x)
     rounded.mul(torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert rounded.tolist() == [0, 60, -2] and x.grad.tolist() == [1, 2, 3]
+
+
+def test_a_piano_roll_is_read_off_pitch_and_loudness():
+    f0_hz, loudness_db = torch.full((1, 500, 1), 440.0), torch.full((1, 500, 1), -40.0)
+    f0_hz[:, 200:] = 466.0
+    f0_hz[:, 100:103] = 880.0  # a slip of the tracker
+    f0_hz[:, 300:350] = 0.0
+    loudness_db[:, 200:300] = -20.0
+    loudness_db[:, 400:] = -60.0
+    roll = notes.pianoroll_of_pitch(f0_hz, loudness_db, 250.0)
+    assert roll.shape == (1, 500, 128)
+    pitches, velocities = roll[0].argmax(-1), roll[0].amax(-1)
+    assert pitches[::50].tolist() == [69, 69, 69, 69, 70, 70, 0, 70, 0, 0]
+    assert velocities[::50].tolist() == pytest.approx([0.5] * 4 + [0.75] * 2 + [0.0, 0.5, 0.0, 0.0])
+    assert pitches[100:103].eq(69).all()
+    assert roll.count_nonzero(-1).le(1).all()

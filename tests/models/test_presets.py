@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastddsp.models.presets import ModelConfig, build, load_preset, preset_names
+from fastddsp.models.inverse_synthesis import InverseConfig
+from fastddsp.models.midi_autoencoder import MidiConfig
+from fastddsp.models.presets import ModelConfig, build, config_of, load_preset, preset_names
 from fastddsp.models.weights import load_weights, save_weights, to_magenta_arrays
 from tests.models.test_crepe import needs_weights
 
@@ -71,12 +73,37 @@ EXPECTED = {  # encoder, decoder, reverb
     "violin_48k": (0, rnn_fc_decoder((1, 1), 512, 512, 3, 530), 96_000),
     "high_harmonic": (0, rnn_fc_decoder((1, 1), 512, 512, 3, 1130), 96_000),
 }
+AUTOENCODERS = list(EXPECTED)
+
+
+def rnn_sandwich(n_inputs):
+    return fc(n_inputs, 256) + fc(256, 256) + gru(256, 512) + fc(512, 256) + fc(256, 256)
+
+
+def conv_stack(n_inputs, layers):
+    return 3 * n_inputs * 128 + 128 + layers * (3 * 128 * 128 + 128 + 2 * 128)
+
+
+SINUSOIDS = resnet(32, (2, 3, 4)) + (8 * 1024 + 1) * (100 * 64 + 100 + 65)
+HARMONICS = rnn_sandwich(2 * 100) + (256 + 1) * (1 + 100 + 64)
+NOTES = conv_stack(127, 20) + 2 * 128 + 129 * 2
+SYNTHCODER, OF_NOTES = conv_stack(2, 18) + 129 * 126, conv_stack(1, 20) + 2 * 128 + 129 * 127
+EXPECTED |= {
+    "inverse_synthesis": (SINUSOIDS + HARMONICS, 0, 0),
+    "midi_autoencoder": (NOTES, SYNTHCODER + OF_NOTES, 500 * 32),
+}
+PARTS = {
+    ModelConfig: (("encoder",), ("decoder",), ("processor_group",)),
+    InverseConfig: (("sinusoidal_encoder", "harmonic_encoder"), (), ("processor_group",)),
+    MidiConfig: (("midi_encoder",), ("synthcoder", "midi_decoder"), ("processor_group",)),
+}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_presets_have_the_weights_that_their_layers_and_the_page_say(name):
-    model = build(load_preset(name, perceptual_weight=0.0))
-    parts = [0 if part is None else count(part) for part in (model.encoder, model.decoder, model.processor_group)]
+    model = build(load_preset(name, **({"perceptual_weight": 0.0} if name in AUTOENCODERS else {})))
+    named = PARTS[type(load_preset(name))]
+    parts = [sum(count(getattr(model, part)) for part in names if getattr(model, part)) for names in named]
     assert parts == list(EXPECTED[name])
     assert [*parts, count(model)] == TABLE[name]
 
@@ -123,6 +150,14 @@ def test_the_noise_of_a_preset_may_glide():
     assert not build(load_preset("tiny")).processor_group.filtered_noise.overlap
 
 
+@pytest.mark.parametrize("name", ["inverse_synthesis", "midi_autoencoder"])
+def test_other_models_are_presets_too_and_their_settings_survive_plain_values(name):
+    config = load_preset(name, n_harmonics=7)
+    assert config.to_dict()["model"] == name and config.n_harmonics == 7
+    assert config_of(config.to_dict()) == config
+    assert config.n_samples % config.hop_size == 0
+
+
 def test_without_reverb_the_sum_is_the_output():
     model = build(load_preset("tiny", reverb_length=0))
     assert model.processor_group.module_names == ["harmonic", "filtered_noise", "add"]
@@ -142,8 +177,8 @@ def recording(config, frames=10):
     }
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_every_preset_trains(name):
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_every_autoencoder_trains(name):
     config = load_preset(name, **SMALL, **SMALL_SOUND, fft_sizes=(128, 64), perceptual_weight=0.0)
     model, given = build(config), recording(config)
     outputs, losses = model(given, return_losses=True)
@@ -222,7 +257,7 @@ def test_a_perceptual_loss_is_added_and_its_network_is_neither_trained_nor_saved
         ({"frame_rate": 300}, r"frame_rate must divide sample_rate \(16000\), got 300"),
         ({"n_samples": 100}, "n_samples must be a multiple of the hop, 64 samples, got 100"),
         ({"level": "volume"}, r"level must be one of \['loudness', 'power'\], got 'volume'"),
-        ({"f0_encoder": "tiny"}, "f0_encoder must be one of"),
+        ({"f0_encoder": "huge"}, "f0_encoder must be one of"),
         ({"f0_encoder": "small", "level": "power"}, 'level must be "loudness" with an f0_encoder'),
         ({"perceptual_weight": 1.0, "sample_rate": 48000, "n_samples": 192}, "must be 16000, which CREPE hears"),
     ],
@@ -232,8 +267,26 @@ def test_wrong_settings_are_explained(settings, message):
         load_preset("tiny", **settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "oracle"}, r"model must be one of \['autoencoder', 'inverse_synthesis', 'midi_autoencoder'\], got"),
+        ({"model": "inverse_synthesis", "rnn_channels": 3}, "a model has no setting 'rnn_channels'"),
+        ({"model": "inverse_synthesis", "size": "huge"}, "size must be one of"),
+        ({"model": "inverse_synthesis", "n_noise_bands": 1}, "n_noise_bands must be at least 2, got 1"),
+        ({"model": "inverse_synthesis", "n_samples": 700}, "n_samples must be a multiple of the encoder's hop, 512"),
+        ({"model": "midi_autoencoder", "reverb_length": -1}, "reverb_length must be at least 0, got -1"),
+        ({"model": "midi_autoencoder", "frame_rate": 300}, r"frame_rate must divide sample_rate \(16000\), got 300"),
+        ({"model": "midi_autoencoder", "n_samples": 100}, "n_samples must be a multiple of the hop, 64 samples, got"),
+    ],
+)
+def test_wrong_settings_of_other_models_are_explained(settings, message):
+    with pytest.raises(ValueError, match=message):
+        config_of(settings)
+
+
 def test_an_unknown_preset_is_answered_with_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="presets are high_harmonic, nsynth_ae"):
+    with pytest.raises(FileNotFoundError, match="presets are high_harmonic, inverse_synthesis"):
         load_preset("tuba")
 
 

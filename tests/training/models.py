@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from fastddsp.models.inverse_synthesis import InverseConfig
+from fastddsp.models.midi_autoencoder import MidiConfig
 from fastddsp.models.presets import ModelConfig, build
 from fastddsp.training.checkpoint import LAST, AtomicCheckpointIO
 from fastddsp.training.dataset import Settings
@@ -22,6 +24,8 @@ SIZES = {
     "fft_sizes": (256, 64),
 }
 SMALLEST = ModelConfig(**SIZES)
+SMALLEST_MIDI = MidiConfig(ch=4, n_harmonics=4, n_noise_bands=5, n_samples=3200, reverb_length=0)
+SMALLEST_INVERSE = InverseConfig(n_samples=3072, n_sinusoids=5, n_harmonics=6, n_noise_bands=5, size="tiny")
 
 
 def instrument(noise: bool = False, **changes) -> Instrument:

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastddsp.training.instrument import listen, load_instrument, play, room_response, shift_loudness
-from tests.training.models import instrument, save_run
+from fastddsp.models.notes import pianoroll_of_pitch
+from fastddsp.models.presets import build
+from fastddsp.training.dataset import Settings
+from fastddsp.training.instrument import Instrument, listen, load_instrument, play, room_response, shift_loudness
+from tests.training.models import SMALLEST_INVERSE, SMALLEST_MIDI, instrument, save_run
 from tests.training.sounds import tone
 
 F0_HZ = 500.0
@@ -231,3 +234,56 @@ def test_what_judged_an_instrument_in_training_is_not_needed_to_play(tmp_path):
     loaded = load_instrument(save_run(judged, tmp_path))
     assert loaded.config.perceptual_weight == 0.5
     assert len(loaded.model.loss_objs) == 1
+
+
+def other(config, **changes) -> Instrument:
+    """An untrained model of another kind."""
+    torch.manual_seed(0)
+    config = replace(config, **changes)
+    return Instrument(build(config).eval(), config, Settings())
+
+
+@pytest.mark.parametrize("changes", [{}, {"encoder": True}, {"reverb_length": 300}], ids=str)
+def test_a_midi_autoencoder_plays_the_notes_of_curves(changes):
+    player = other(SMALLEST_MIDI, compute_loudness=False, **changes)
+    features = {
+        name: torch.tensor(x, dtype=torch.float32)[None, :, None]
+        for name, x in zip(("f0_hz", "loudness_db"), CURVES, strict=True)
+    }
+    score = {"note_active_velocities": pianoroll_of_pitch(*features.values(), 250)}
+    expected = player.model({**features, **score})["midi_synth_params"]
+    controls = {**expected["harmonic"]["controls"], **expected["filtered_noise"]["controls"]}
+    group = player.model.processor_group
+    audio = group.harmonic.get_signal(
+        *(controls[name] for name in ("amplitudes", "harmonic_distribution", "f0_hz")), n_samples=64 * FRAMES
+    ) + group.filtered_noise.get_signal(controls["magnitudes"], n_samples=64 * FRAMES, seed=5)
+    if changes.get("reverb_length"):
+        audio = group.reverb.get_signal(audio, torch.from_numpy(room_response(player, seed=5)))
+    np.testing.assert_allclose(play(player, *CURVES, seed=5), audio[0].detach().numpy(), atol=1e-6)
+
+
+def test_inverse_synthesis_plays_the_harmonics_that_it_finds():
+    finder, audio = other(SMALLEST_INVERSE), tone(330.0, 0.192)
+    heard = listen(finder, audio)
+    assert {name: x.shape for name, x in heard["controls"].items()} == {
+        "amplitudes": (6, 1),
+        "harmonic_distribution": (6, 6),
+        "magnitudes": (6, 5),
+    }
+    found = finder.model({"audio": torch.from_numpy(audio)[None]}, noise=torch.zeros(1, 3072))
+    heard["controls"]["magnitudes"] = 0.0 * heard["controls"]["magnitudes"]
+    # A bank of harmonics of one f0 and one of free partials round differently.
+    np.testing.assert_allclose(play(finder, **heard), found["harm_audio"][0].detach().numpy(), atol=2e-5)
+
+
+def test_models_of_other_kinds_name_what_they_do_not_play():
+    finder, player = other(SMALLEST_INVERSE), other(SMALLEST_MIDI)
+    heard = listen(finder, tone(330.0, 0.192))
+    for instrument_, curves, message in (
+        (finder, {"f0_hz": heard["f0_hz"]}, "controls must be {'amplitudes': 1, 'harmonic_distribution': 6"),
+        (finder, {**heard, "loudness_db": CURVES[1]}, "loudness_db must not be given: inverse synthesis plays"),
+        (player, {"f0_hz": CURVES[0], "power_db": CURVES[1]}, "loudness_db alone must be given"),
+        (player, {**heard, "loudness_db": np.zeros(6)}, "controls must not be given: this instrument makes its own"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            play(instrument_, **curves)

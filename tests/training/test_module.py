@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import lightning.pytorch as pl
 import pytest
@@ -10,9 +11,11 @@ from fastddsp.models.presets import ModelConfig
 from fastddsp.training.checkpoint import LAST, load_checkpoint
 from fastddsp.training.datamodule import InstrumentData
 from fastddsp.training.dataset import SoundWindows
-from fastddsp.training.module import InstrumentModule
+from fastddsp.training.instrument import listen, load_instrument, play
+from fastddsp.training.module import MODULES, InstrumentModule, InverseModule
 from fastddsp.training.train import TRAINER_DEFAULTS, run_parts
-from tests.training.models import SIZES, SMALLEST, two_tones
+from tests.training.models import SIZES, SMALLEST, SMALLEST_INVERSE, SMALLEST_MIDI, two_tones
+from tests.training.sounds import tone
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,9 @@ def fit(
     **settings,
 ):
     torch.manual_seed(0)
-    module = InstrumentModule(config, **settings)
-    batches = InstrumentData(data, batch_size=2, window_seconds=0.2, hop_seconds=0.2, valid_share=valid_share)
+    module = MODULES[type(config)](config, **settings)
+    window_seconds = config.n_samples / config.sample_rate
+    batches = InstrumentData(data, 2, window_seconds=window_seconds, hop_seconds=0.2, valid_share=valid_share)
     parts = run_parts(run, checkpoint_every=3)
     options = {"max_steps": max_steps, "enable_progress_bar": False, "log_every_n_steps": 1}
     options["val_check_interval"] = val_check_interval
@@ -89,6 +93,50 @@ def test_validation_logs_losses_measures_sounds_and_pictures(tmp_path, data):
     assert {"valid/total_loss", "examples/loudness_l1_db", "examples/paper_f0_outliers"} <= set(tags["scalars"])
     assert {"example 0/recording", "example 0/resynthesis"} <= set(tags["audio"])
     assert "example 0" in tags["images"]
+
+
+OTHER_MODELS = {
+    "notes read off f0": SMALLEST_MIDI,
+    "notes learnt": replace(SMALLEST_MIDI, encoder=True, reverb_length=500),
+    "synthetic sounds": replace(SMALLEST_INVERSE, finetune=False),
+    "synthetic sounds and recordings": SMALLEST_INVERSE,
+}
+
+
+@pytest.mark.parametrize("config", OTHER_MODELS.values(), ids=OTHER_MODELS)
+def test_other_models_train_validate_resume_and_play(tmp_path, data, config):
+    whole, _ = fit(tmp_path / "whole", data, 2, config=config, valid_share=0.3, val_check_interval=2)
+    log = EventAccumulator(str(tmp_path / "whole" / "logs")).Reload()
+    assert "valid/total_loss" in log.Tags()["scalars"] and "example 0/resynthesis" in log.Tags()["audio"]
+    fit(tmp_path / "part", data, 1, config=config, valid_share=0.3)
+    fit(tmp_path / "part", data, 2, config=config, valid_share=0.3, ckpt_path=tmp_path / "part" / LAST)
+    loaded = load_instrument(tmp_path / "part")
+    assert loaded.config == whole.config
+    for (name, expected), value in zip(whole.model.named_parameters(), loaded.model.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=0, atol=0, msg=name)
+    audio = play(loaded, **listen(loaded, tone(330.0, 0.4)))
+    assert len(audio) == -(-6400 // config.hop_size) * config.hop_size and math.isfinite(audio.sum())
+
+
+def test_a_midi_autoencoder_learns(tmp_path, data):
+    fit(tmp_path / "run", data, 16, config=SMALLEST_MIDI, learning_rate=1e-2)
+    log = EventAccumulator(str(tmp_path / "run" / "logs")).Reload()
+    for name in ("spectral_loss_synth", "f0_reconstruction"):
+        losses = [event.value for event in log.Scalars(f"train/{name}")]
+        assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+def test_inverse_synthesis_learns_from_recordings_only_when_told_to(tmp_path, data):
+    for finetune in (False, True):
+        module = InverseModule(replace(SMALLEST_INVERSE, finetune=finetune)).train()
+        windows = SoundWindows(data, 0.192)
+        batch = {name: x[None] for name, x in windows[0].items()}
+        totals = []
+        for audio in (batch["audio"], 0.5 * batch["audio"]):
+            torch.manual_seed(0)
+            _, losses = module.outputs_and_losses({**batch, "audio": audio})
+            totals.append(losses["total_loss"].item())
+        assert (totals[0] != totals[1]) == finetune
 
 
 def test_rates_of_model_and_data_must_agree(tmp_path, data):

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+from fastddsp.models.presets import build
 from fastddsp.training.audio import read_audio, resample_audio
-from fastddsp.training.instrument import listen, load_instrument, play
+from fastddsp.training.dataset import Settings
+from fastddsp.training.instrument import Instrument, listen, load_instrument, play
 from fastddsp.training.pitch import track_pitch
 from fastddsp.training.resynthesize import resynthesize
-from tests.training.models import instrument, save_run
+from tests.training.models import SMALLEST_INVERSE, instrument, save_run
 from tests.training.sounds import write_tone
 
 
@@ -152,3 +154,23 @@ def test_what_is_missing_or_wrong_is_named(run, tmp_path, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         resynthesize(run, out=tmp_path / "out.wav", **named)
     assert not (tmp_path / "out.wav").exists()
+
+
+def test_inverse_synthesis_is_shifted_by_pitch_and_gain_and_takes_a_pitch_curve(tmp_path):
+    config = SMALLEST_INVERSE
+    run = save_run(Instrument(build(config), config, Settings()), tmp_path / "run")
+    tune = write_tone(tmp_path / "tune.wav", 400.0, 0.4)
+    finder = load_instrument(run)
+    heard = listen(finder, read_audio(tune, 16000))
+    out = resynthesize(run, tune, tmp_path / "out.wav", pitch_shift=12, loudness_shift=-20.0)
+    controls = {name: x if "dist" in name else 0.1 * x for name, x in heard["controls"].items()}
+    expected = play(finder, 2 * heard["f0_hz"], controls=controls)
+    np.testing.assert_allclose(read_audio(out, 16000), expected, atol=1 / 32768)
+    f0_csv = write_curve(tmp_path / "f0.csv", [200.0])
+    out = resynthesize(run, tune, tmp_path / "out.wav", f0_csv=f0_csv)
+    expected = play(finder, np.full(len(heard["f0_hz"]), 200.0), controls=heard["controls"])
+    np.testing.assert_allclose(read_audio(out, 16000), expected, atol=1 / 32768)
+    with pytest.raises(ValueError, match="loudness_csv must not be given: inverse synthesis plays"):
+        resynthesize(run, tune, tmp_path / "out.wav", loudness_csv=f0_csv)
+    with pytest.raises(ValueError, match="audio must be given: inverse synthesis plays"):
+        resynthesize(run, None, tmp_path / "out.wav", f0_csv=f0_csv)
