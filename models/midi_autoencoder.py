@@ -307,7 +307,7 @@ class MidiConfig:
     """Settings of `midi_ae`, as a preset holds them.
 
     Args:
-        encoder: Learn the notes; else they are those that `notes.pianoroll_of_pitch` reads off f0 and loudness.
+        encoder: Learn the notes; else they are those of a score, or what `pianoroll_of_pitch` reads off the curves.
         ch: Channels of every convolution.
         n_harmonics: Of the harmonic synthesizer.
         n_noise_bands: Of the noise.

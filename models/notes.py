@@ -144,7 +144,7 @@ def get_short_note_loss_mask(
 def pianoroll_of_pitch(f0_hz: torch.Tensor, loudness_db: torch.Tensor, frame_rate: float) -> torch.Tensor:
     """The notes of one voice, read off its curves: a score for recordings that have none.
 
-    A frame's note is the median, over 0.1 s, of f0 rounded to semitones. There is none where f0 is 0 or loudness up to -60 dB.
+    A frame's note is the median, over 0.1 s, of f0 rounded to semitones. There is none at 0 Hz, nor up to -60 dB.
     A note's velocity is the mean over its frames of loudness scaled to [0, 1].
 
     Args:

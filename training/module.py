@@ -194,8 +194,11 @@ class InstrumentModule(ModelModule):
 class MidiModule(ModelModule):
     """Trains a MIDI autoencoder: f0 and loudness of a data set are played, and played again from notes.
 
+    Without an encoder the notes are the scores of the data set (`InstrumentData(scores=True)`), or those that
+    `pianoroll_of_pitch` reads off f0 and loudness.
+
     Args:
-      config: settings of the model. Without an encoder `pianoroll_of_pitch` reads the notes off the curves.
+      config: settings of the model.
       learning_rate: of the first step.
       decay: factor of the learning rate per 10000 steps.
       seed: of the noise.
@@ -206,7 +209,7 @@ class MidiModule(ModelModule):
 
     def outputs_and_losses(self, batch: dict[str, torch.Tensor]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """Outputs and losses of both resyntheses."""
-        if not self.config.encoder:
+        if not self.config.encoder and "note_active_velocities" not in batch:
             roll = pianoroll_of_pitch(batch["f0_hz"], batch["loudness_db"], self.config.frame_rate)
             batch = {**batch, "note_active_velocities": roll}
         return self.model(batch, return_losses=True)

@@ -83,8 +83,8 @@ def extract_features(audio: np.ndarray, settings: Settings) -> dict[str, np.ndar
 def loudness(audio: np.ndarray, settings: Settings) -> np.ndarray:
     """A-weighted loudness in dB, float32 [ceil(n_samples / hop_size)], frame t centred on sample t * hop_size.
 
-    Spectra of 512 samples, of more only where a hop is longer, as at 32 kHz and 50 frames a second. The power of noise in
-    a bin grows with their size; what it grows by is taken off, so that loudness means the same at any rate.
+    Spectra of 512 samples, of more only where a hop is longer, as at 32 kHz and 50 frames a second. Noise has
+    more power in bins of longer spectra; that is taken off, so that loudness means the same at any rate.
     """
     n_frames = -(-len(audio) // settings.hop_size)
     n_fft = max(SPECTRUM_SIZE, 1 << (settings.hop_size - 1).bit_length())

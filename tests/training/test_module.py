@@ -12,7 +12,7 @@ from fastddsp.training.checkpoint import LAST, load_checkpoint
 from fastddsp.training.datamodule import InstrumentData
 from fastddsp.training.dataset import SoundWindows
 from fastddsp.training.instrument import listen, load_instrument, play
-from fastddsp.training.module import MODULES, InstrumentModule, InverseModule
+from fastddsp.training.module import MODULES, InstrumentModule, InverseModule, MidiModule
 from fastddsp.training.train import TRAINER_DEFAULTS, run_parts
 from tests.training.models import SIZES, SMALLEST, SMALLEST_INVERSE, SMALLEST_MIDI, two_tones
 from tests.training.sounds import tone
@@ -124,6 +124,15 @@ def test_a_midi_autoencoder_learns(tmp_path, data):
     for name in ("spectral_loss_synth", "f0_reconstruction"):
         losses = [event.value for event in log.Scalars(f"train/{name}")]
         assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+def test_scores_of_a_data_set_go_before_notes_that_are_read_off_its_pitch(data):
+    module = MidiModule(SMALLEST_MIDI)
+    batch = {name: x[None] for name, x in SoundWindows(data, 0.2)[0].items()}
+    assert module.outputs_and_losses(batch)[0]["q_pitch"].eq(62).any()  # 300 Hz
+    score = torch.zeros(1, 50, 128)
+    score[..., 50] = 1.0
+    assert module.outputs_and_losses({**batch, "note_active_velocities": score})[0]["q_pitch"].eq(50).all()
 
 
 def test_inverse_synthesis_learns_from_recordings_only_when_told_to(tmp_path, data):
