@@ -58,7 +58,7 @@ def test_both_channels_play_the_instrument_dry_and_bend_as_far_as_they_should(sc
         said = [data for time, status, data in events if time == 0 and status & 15 == channel and status < 0xFF00]
         assert bytes([73]) in said
         controls = [(data[0], data[1]) for data in said if len(data) == 2]
-        assert [(101, 0), (100, 0), (6, BEND_RANGE)] == controls[:3]  # registered parameter 0: the bend's range
+        assert controls[:3] == [(101, 0), (100, 0), (6, BEND_RANGE)]  # registered parameter 0: the bend's range
         assert {(91, 0), (93, 0)} <= set(controls)  # reverb, chorus
 
 
