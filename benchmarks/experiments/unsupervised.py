@@ -55,10 +55,16 @@ WINDOW = 16384  # samples of a recording in a batch
 BATCH = 8
 LOUD = 0.25  # ld_scaled from which a frame counts: -60 dB
 TRANSPOSED = 12.0  # semitones, up or down, of the model's own sounds
-STEPS = {"zero-shot": 3500, "adapted": 800, "paper": 400}
-RATES = {"zero-shot": 2e-3, "adapted": 5e-4, "paper": 1e-3}
+STEPS = {"zero-shot": 3500, "adapted": 600, "paper": 300}
+RATES = {"zero-shot": 2e-3, "adapted": 2e-3, "paper": 1e-3}
+KEPT = 0.15  # of the rate, for an encoder that knows pitch already
 LAST_RATE = 0.02
 SETTINGS = Settings(fmin=100.0, fmax=1200.0)
+
+
+def pitch_encoder() -> ResnetF0Encoder:
+    """What hears f0; its layout makes a step a quarter quicker on a CPU."""
+    return ResnetF0Encoder(ENCODER).to(memory_format=torch.channels_last)
 
 
 def autoencoder() -> Autoencoder:
@@ -77,7 +83,7 @@ def autoencoder() -> Autoencoder:
     )
     model = build(config)
     encoders: Any = model.encoder
-    encoders[0] = ResnetF0Encoder(ENCODER)
+    encoders[0] = pitch_encoder()
     return model
 
 
@@ -109,7 +115,11 @@ class ZeroShot(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = ResnetF0Encoder(ENCODER)
+        self.encoder = pitch_encoder()
+
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """Parameters and their rates."""
+        return [{"params": list(self.parameters()), "lr": rate}]
 
     def forward(self, step: int, generator: torch.Generator) -> Tensor:
         """Loss of a fresh batch."""
@@ -134,6 +144,14 @@ class OfRecordings(nn.Module):
         """What hears f0."""
         encoders: Any = self.model.encoder
         return encoders[0]
+
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """Parameters and their rates."""
+        of_encoder = list(self.encoder.parameters())
+        known = {id(p) for p in of_encoder}
+        rest = [p for p in self.model.parameters() if id(p) not in known]
+        of_pitch = rate if self.perceptual is not None else KEPT * rate
+        return [{"params": of_encoder, "lr": of_pitch}, {"params": rest, "lr": rate}]
 
     def forward(self, step: int, generator: torch.Generator) -> Tensor:
         """Loss of windows that are drawn anew."""
@@ -168,8 +186,8 @@ def fit(name: str, work: Path, make: Callable[[], nn.Module], steps: int) -> tup
     if record.is_file():
         module.load_state_dict(torch.load(weights, weights_only=True), strict=False)
         return module.eval(), Training(**json.loads(record.read_text(encoding="utf-8")))
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, RATES[name], eps=1e-7)
+    optimizer = torch.optim.Adam(module.groups(RATES[name]), eps=1e-7)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
     generator, losses, started = torch.Generator().manual_seed(SEED), [], time.perf_counter()
     for step in range(steps):
