@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 import fastddsp
+from fastddsp.models.presets import ModelConfig
 from fastddsp.training.audio import write_audio
 from fastddsp.training.dataset import (
     Part,
@@ -43,7 +44,7 @@ from fastddsp.training.dataset import (
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.figures import comparison_figure, distribution_figure, save_figure
 from fastddsp.training.files import atomic_folder, write_json
-from fastddsp.training.instrument import Instrument, load_instrument, power
+from fastddsp.training.instrument import Instrument, level_name, listen, load_instrument, play, power
 from fastddsp.training.labels import Labels, Selection
 from fastddsp.training.metrics import (
     hz_to_semitones,
@@ -148,13 +149,20 @@ def reconstruct(
       seed: of the noise.
 
     Returns:
-      Audio [n_samples], and the f0_hz [n_frames] that was played: the target's, or what the model's encoder heard.
+      Audio [n_samples], and the f0_hz [n_frames] that was played: the target's, or what the model heard.
     """
-    features = {name: torch.from_numpy(np.array(x, dtype=np.float32))[None] for name, x in target.items()}
-    if instrument.config.level == "power":
-        features["power_db"] = power(features["audio"], instrument.config)
-    outputs = instrument.model(features, seed=seed)
-    return outputs["audio_synth"][0].numpy(), outputs["f0_hz"].flatten().numpy()
+    config, level = instrument.config, level_name(instrument)
+    if isinstance(config, ModelConfig):
+        features = {name: torch.from_numpy(np.array(x, dtype=np.float32))[None] for name, x in target.items()}
+        if config.level == "power":
+            features["power_db"] = power(features["audio"], config)
+        outputs = instrument.model(features, seed=seed)
+        return outputs["audio_synth"][0].numpy(), outputs["f0_hz"].flatten().numpy()
+    heard: dict[str, Any] = listen(instrument, target["audio"]) if level is None else {"f0_hz": target["f0_hz"]}
+    curves = heard if level is None else {**heard, level: target[level]}
+    frames = np.arange(len(target["f0_hz"])) * (len(target["audio"]) / len(target["f0_hz"]) / config.hop_size)
+    played_hz = np.exp(np.interp(frames, np.arange(len(heard["f0_hz"])), np.log(np.maximum(heard["f0_hz"], 1.0))))
+    return play(instrument, **curves, seed=seed)[: len(target["audio"])], played_hz
 
 
 def load_target(folder: str | os.PathLike, sound: Sound, first: int = 0, last: int | None = None) -> dict[str, Any]:
@@ -266,7 +274,8 @@ def _write(folder: Path, found: Evaluation) -> None:
 
 
 def _check_rates(instrument: Instrument, settings: Settings) -> None:
-    for name in ("sample_rate", "frame_rate"):
+    # The frames of inverse synthesis are its encoder's.
+    for name in ("sample_rate",) if level_name(instrument) is None else ("sample_rate", "frame_rate"):
         ours, theirs = getattr(instrument.config, name), getattr(settings, name)
         if ours != theirs:
             raise ValueError(f"{name} of the data set must be the instrument's, {ours}, got {theirs}")

@@ -5,6 +5,7 @@ A spectrum of N_FFT samples is taken every HOP samples; f0 is drawn where its tr
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def spectrogram_figure(sounds: Mapping[str, np.ndarray], sample_rate: int) -> Fi
     return figure
 
 
-def _draw_spectrograms(figure: Figure, axes: Sequence, sounds: Mapping[str, np.ndarray], sample_rate: int) -> None:
+def _draw_spectrograms(figure: Figure, axes: Any, sounds: Mapping[str, np.ndarray], sample_rate: int) -> None:
     levels = {title: spectrogram_db(audio) for title, audio in sounds.items()}
     top = max(level.max() for level in levels.values())
     for axis, (title, level) in zip(axes, levels.items(), strict=True):

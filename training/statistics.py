@@ -28,8 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastddsp.models.autoencoder import Autoencoder
-from fastddsp.models.presets import ModelConfig
+from fastddsp.models.presets import AnyConfig
 from fastddsp.training.checkpoint import load_checkpoint
 from fastddsp.training.dataset import FEATURES, SILENCE_DB, SoundWindows
 from fastddsp.training.extras import needs_extra
@@ -131,7 +130,7 @@ def tuning_of(pitch: np.ndarray, weights: np.ndarray) -> float:
     return float(np.angle(np.sum(weights * np.exp(2j * np.pi * pitch))) / (2.0 * np.pi))
 
 
-def compute_statistics(windows: SoundWindows, config: ModelConfig) -> Statistics:
+def compute_statistics(windows: SoundWindows, config: AnyConfig) -> Statistics:
     """Statistics of the part of a data set that `windows` cover, but for z.
 
     Args:
@@ -178,7 +177,7 @@ def _spans(windows: SoundWindows) -> list[tuple[int, int, int]]:
 
 
 @torch.no_grad()
-def compute_z_mean(model: Autoencoder, config: ModelConfig, windows: SoundWindows) -> np.ndarray:
+def compute_z_mean(model: Any, config: AnyConfig, windows: SoundWindows) -> np.ndarray:
     """Mean z of the training data, float32 [z_dims], weighted by amplitude; see the module."""
     chosen = np.linspace(0, len(windows) - 1, min(N_Z_WINDOWS, len(windows))).round().astype(int)
     device = next(model.parameters()).device

@@ -231,6 +231,11 @@ def transfer(
     check_writable(out)
     _check_knobs(adjust, threshold, autotune)
     instrument = load_instrument(run)
+    level = level_name(instrument)
+    if level is None:
+        raise ValueError(
+            f"{run} is inverse synthesis: it plays what it hears, and has no timbre to transfer"
+        )
     needs_z = bool(instrument.config.z_dims) and z_from is None
     statistics = _statistics(run, instrument, data, needs_z) if adjust or needs_z else None
     settings = replace(instrument.settings, tracker=tracker or instrument.settings.tracker, fmin=fmin, fmax=fmax)
@@ -244,7 +249,7 @@ def transfer(
         except ValueError as error:
             raise ValueError(f"{audio}: {error}") from error
     level_db = shift_loudness(level_db, loudness_shift)
-    curves: dict[str, Any] = {"f0_hz": f0_hz * 2.0**octave, level_name(instrument): level_db}
+    curves: dict[str, Any] = {"f0_hz": f0_hz * 2.0**octave, level: level_db}
     if z_from is not None:
         curves["z"] = mix_z(None, listen(instrument, read_audio(z_from, settings.sample_rate)), 1.0)
     elif statistics is not None and instrument.config.z_dims:
@@ -291,6 +296,9 @@ def _statistics(
             )
         return kept
     windows = SoundWindows(data)
+    if windows.settings.sample_rate != instrument.config.sample_rate:
+        ours, theirs = instrument.config.sample_rate, windows.settings.sample_rate
+        raise ValueError(f"data must have the sample rate of the instrument, {ours} Hz, got {theirs}")
     statistics = compute_statistics(windows, instrument.config)
     if not needs_z:
         return statistics

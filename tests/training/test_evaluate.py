@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from fastddsp.models.presets import build
 from fastddsp.training import evaluate as module
 from fastddsp.training.dataset import Settings, read_manifest, write_manifest
 from fastddsp.training.evaluate import FRAMES_BEHIND, evaluate, load_target, measure, reconstruct
-from fastddsp.training.instrument import Instrument, play
+from fastddsp.training.instrument import Instrument, listen, play
 from fastddsp.training.labels import Labels, Selection
 from fastddsp.training.prepare import prepare
-from tests.training.models import instrument, save_run, two_tones
+from tests.training.models import SMALLEST_INVERSE, SMALLEST_MIDI, instrument, save_run, two_tones
 from tests.training.sounds import tone, write_tone
 
 # swift-f0 hears 64 ms every 16 ms: within half of that and a step of a tone's ends it may be wrong, 24 of 250 frames.
@@ -72,6 +74,21 @@ def test_a_recording_goes_through_the_model_as_play_renders_its_curves(data):
     audio, played_hz = reconstruct(violin, target, seed=3)
     np.testing.assert_allclose(audio, play(violin, target["f0_hz"], target["loudness_db"], seed=3), atol=1e-6)
     np.testing.assert_array_equal(played_hz, target["f0_hz"])
+
+
+@pytest.mark.parametrize("config", [SMALLEST_MIDI, SMALLEST_INVERSE], ids=["midi", "inverse"])
+def test_models_of_notes_and_of_heard_controls_are_measured_by_what_they_play(data, config):
+    torch.manual_seed(0)
+    player = Instrument(build(config).eval(), config, Settings())
+    found = evaluate(player, data, progress=False)
+    target = first_target(data)
+    expected = play(player, **listen(player, target["audio"]))[: len(target["audio"])]
+    audio, played_hz = reconstruct(player, target)
+    np.testing.assert_allclose(audio, expected, atol=1e-5)
+    assert played_hz.shape == target["f0_hz"].shape
+    hears = config is SMALLEST_INVERSE
+    assert ("encoder_f0_l1_semitones" in found.overall) == hears
+    assert np.allclose(played_hz, target["f0_hz"]) != hears
 
 
 @pytest.mark.parametrize("changes", [{"level": "power"}, {"z_dims": 4, "z_rnn_channels": 8}, {}], ids=str)

@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastddsp.models.presets import build
 from fastddsp.training.audio import read_audio
 from fastddsp.training.dataset import Settings, read_manifest
+from fastddsp.training.instrument import Instrument
 from fastddsp.training.metrics import hz_to_semitones
 from fastddsp.training.pitch import track_pitch
 from fastddsp.training.statistics import Statistics
 from fastddsp.training.transfer import auto_tune, match_curves, match_level, match_octaves, transfer
-from tests.training.models import instrument, save_run, two_tones
+from tests.training.models import SMALLEST_INVERSE, SMALLEST_MIDI, instrument, save_run, two_tones
 from tests.training.sounds import write_tone
 
 QUANTILES = np.linspace(-60.0, -20.0, 1001)
@@ -207,6 +209,9 @@ def test_a_run_without_statistics_says_so_and_takes_those_of_a_data_set(tmp_path
     assert done.octaves == -2  # to 370 Hz, between the data's 300 and 400
     assert pitch_of(done.path) == pytest.approx(370.0, rel=0.01)
     assert transfer(earlier, tune, tmp_path / "out.wav", adjust=False).octaves == 0
+    brighter = save_run(instrument(sample_rate=24000, n_samples=4800), tmp_path / "brighter")
+    with pytest.raises(ValueError, match="data must have the sample rate of the instrument, 24000 Hz, got 16000"):
+        transfer(brighter, tune, tmp_path / "out.wav", data=data)
 
 
 def test_an_instrument_with_z_plays_the_mean_one_or_that_of_a_recording(tmp_path):
@@ -232,6 +237,16 @@ def test_an_instrument_that_reads_power_is_matched_in_power(tmp_path):
     # The tone is sum over k = 1 ... 8 of sin(k ...) / 4 k; -40 dB is the median of the training data.
     power_db = 10 * np.log10(0.25**2 * np.sum(1 / np.arange(1, 9) ** 2.0) / 2)
     assert done.level_db == pytest.approx(-40.0 - power_db, abs=0.5)
+
+
+def test_a_model_of_notes_transfers_and_inverse_synthesis_has_nothing_to_transfer(tmp_path):
+    tune = write_tone(tmp_path / "tune.wav", 880.0)
+    for config in (SMALLEST_MIDI, SMALLEST_INVERSE):
+        player = Instrument(build(config).eval(), config, Settings())
+        save_run(player, tmp_path / config.kind, statistics=replace(VIOLIN, pitch_median=57.0).to_dict())
+    assert transfer(tmp_path / SMALLEST_MIDI.kind, tune, tmp_path / "out.wav").octaves == -2
+    with pytest.raises(ValueError, match="is inverse synthesis: it plays what it hears"):
+        transfer(tmp_path / SMALLEST_INVERSE.kind, tune, tmp_path / "out.wav")
 
 
 @pytest.mark.parametrize(
