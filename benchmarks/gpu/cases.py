@@ -23,8 +23,8 @@ from fastddsp.benchmarks.readings import VariableDelay, Wavetable
 from fastddsp.benchmarks.sources import FilteredNoise, relative_error
 
 BATCH, RATE = 16, 16000
-AGREEMENT = 1e-5
-"""Of a device with the CPU, in the L2 norm: the CPU's own float32 is 1.4e-6 from float64 at the most, f0's gradient."""
+AGREEMENT = 5e-5
+"""Of a device with the CPU, in the L2 norm: sums in another order, 2.5e-6 at the most when executed on the CPU."""
 
 Function = Callable[..., torch.Tensor]
 

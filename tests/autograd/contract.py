@@ -311,7 +311,7 @@ OPS = [
 
 def cotangents(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Something to pull back through each output: the same numbers for the same shape."""
-    return [torch.arange(y.numel(), dtype=y.dtype).reshape(y.shape).cos() for y in outputs]
+    return [torch.arange(y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape).cos() for y in outputs]
 
 
 def gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -319,8 +319,13 @@ def gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tens
     return torch.autograd.grad(outputs, inputs, cotangents(outputs))
 
 
-def library_calls(op: Op) -> list[tuple[torch._ops.OpOverload, tuple]]:
-    """Calls of `fastddsp::` ops that a public function makes for its value and two derivatives: [(op, arguments)]."""
+def library_calls(op: Op, inputs: Sequence[Tensor] | None = None) -> list[tuple[torch._ops.OpOverload, tuple]]:
+    """Calls of `fastddsp::` ops that a public function makes for its value and two derivatives: [(op, arguments)].
+
+    Args:
+      op: the function.
+      inputs: its tensors, small ones on the CPU by default.
+    """
     calls = []
 
     class Record(TorchDispatchMode):
@@ -330,7 +335,7 @@ def library_calls(op: Op) -> list[tuple[torch._ops.OpOverload, tuple]]:
                 calls.append((function, tuple(copies)))
             return function(*args, **(kwargs or {}))
 
-    inputs = op.make()
+    inputs = op.make() if inputs is None else inputs
     with Record():
         outputs = op(inputs)
         cotangent = [v.requires_grad_() for v in cotangents(outputs)]
