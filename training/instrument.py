@@ -26,9 +26,8 @@ import torch
 
 from fastddsp.autograd.filters import filtered_noise
 from fastddsp.autograd.spectral import compute_power
-from fastddsp.models.autoencoder import Autoencoder
-from fastddsp.models.inverse_synthesis import InverseConfig, InverseSynthesis
-from fastddsp.models.midi_autoencoder import MidiAutoencoder, MidiConfig
+from fastddsp.models.inverse_synthesis import InverseConfig
+from fastddsp.models.midi_autoencoder import MidiConfig
 from fastddsp.models.notes import pianoroll_of_pitch
 from fastddsp.models.preprocessing import scale_db, scale_f0_hz
 from fastddsp.models.presets import POWER_SECONDS, AnyConfig, ModelConfig, build, config_of
@@ -42,12 +41,21 @@ from fastddsp.training.prepare import extract_features, loudness
 __all__ = ["Instrument", "level_name", "listen", "load_instrument", "play", "power", "room_response", "shift_loudness"]
 
 
+LEVELS = {"loudness": "loudness_db", "power": "power_db"}  # names of their curves
+
+
 @dataclass(frozen=True)
 class Instrument:
-    """A trained model with its settings and those of the features that it was trained on."""
+    """A trained model with its settings and those of the features that it was trained on.
 
-    model: Autoencoder | MidiAutoencoder | InverseSynthesis
-    config: AnyConfig
+    Args:
+      model: an Autoencoder, a MidiAutoencoder or an InverseSynthesis.
+      config: the ModelConfig, MidiConfig or InverseConfig of which it was built.
+      settings: rates and tracker of the features.
+    """
+
+    model: Any
+    config: Any
     settings: Settings
 
 
@@ -71,9 +79,7 @@ def load_instrument(run: str | os.PathLike) -> Instrument:
 
 def level_name(instrument: Instrument) -> str | None:
     """The level that an instrument plays: "loudness_db", "power_db" (presets vst_*), or None (inverse synthesis)."""
-    if isinstance(instrument.config, InverseConfig):
-        return None
-    return "power_db" if instrument.config.level == "power" else "loudness_db"
+    return None if isinstance(instrument.config, InverseConfig) else LEVELS[instrument.config.level]
 
 
 def power(audio: torch.Tensor, config: ModelConfig) -> torch.Tensor:
@@ -91,7 +97,7 @@ def listen(
     tracker: str | None = None,
     fmin: float | None = None,
     fmax: float | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """What the instrument reads of a recording: `play(instrument, **listen(instrument, audio))` plays it again.
 
     Args:
@@ -122,7 +128,7 @@ def listen(
         features |= {name: torch.from_numpy(tracked[name])[None] for name in ("f0_hz", "loudness_db")}
     else:
         features["loudness_db"] = torch.from_numpy(loudness(audio, settings))[None]
-    level = level_name(instrument)
+    level = LEVELS[config.level]
     if level == "power_db":
         features[level] = power(samples, config)
     heard = {level: features[level]}
@@ -196,7 +202,7 @@ def play(
     if not (f0_hz >= 0).all() or not f0_hz.any():
         raise ValueError("f0_hz must be above 0 Hz in some frame, and 0 where there is no pitch; never below")
     level_db = _level(instrument, {"loudness_db": loudness_db, "power_db": power_db}, len(f0_hz))
-    z = _z(config, z, len(f0_hz))
+    latents = _z(config, z, len(f0_hz))
     heard = _heard(config, controls, len(f0_hz))
     # The decoder reads a pitch in every frame, as in training; where there is none, the harmonics are silent.
     pitched = torch.from_numpy(f0_hz > 0)[None, :, None]
@@ -206,7 +212,7 @@ def play(
     elif isinstance(config, MidiConfig):
         made = _controls_of_notes(instrument, torch.where(pitched, bridged, 0.0), bridged, level_db)
     else:
-        made = _controls(instrument, bridged, level_db, z)
+        made = _controls(instrument, bridged, level_db, latents)
     made["amplitudes"] = torch.where(pitched, made["amplitudes"], 0.0)
     n_samples = round(len(f0_hz) * rate / config.frame_rate)
     return _render(instrument, made, keep, rate, n_samples, room, seed)[0].numpy()
@@ -231,8 +237,7 @@ def _level(instrument: Instrument, given: Mapping[str, Any], n_frames: int) -> n
     if name is None:
         raise ValueError(f"{got[0]} must not be given: inverse synthesis plays the controls that it hears")
     if got != [name]:
-        plays = "power" if name == "power_db" else "loudness"
-        raise ValueError(f"{name} alone must be given: this instrument plays {plays}; got {got}")
+        raise ValueError(f"{name} alone must be given: this instrument plays {instrument.config.level}; got {got}")
     return _curve(name, given[name], n_frames)
 
 

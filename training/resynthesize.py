@@ -69,11 +69,11 @@ def resynthesize(
     """
     check_writable(out)
     instrument = load_instrument(run)
-    range_hz = {"tracker": tracker, "fmin": fmin, "fmax": fmax}
-    curves = {} if audio is None else _listen(instrument, audio, **range_hz)
+    heard_by: dict[str, Any] = {"tracker": tracker, "fmin": fmin, "fmax": fmax}
+    curves: dict[str, Any] = {} if audio is None else _listen(instrument, audio, **heard_by)
     curves |= _drawn(instrument, f0_csv, loudness_csv, len(curves["f0_hz"]) if curves else None)
     if z_from is not None:
-        other = _listen(instrument, z_from, **range_hz)
+        other = _listen(instrument, z_from, **heard_by)
         curves["z"] = mix_z(curves.get("z"), other, z_mix)
     _check_complete(instrument, curves)
     curves = _shifted(curves, pitch_shift, loudness_shift)
@@ -122,7 +122,7 @@ def _shifted(curves: Mapping[str, Any], semitones: float, decibels: float) -> di
     return shifted
 
 
-def _listen(instrument: Instrument, path: str | os.PathLike, **settings: Any) -> dict[str, np.ndarray]:
+def _listen(instrument: Instrument, path: str | os.PathLike, **settings: Any) -> dict[str, Any]:
     """Curves of a file."""
     audio = read_audio(path, instrument.config.sample_rate)
     try:

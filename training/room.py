@@ -12,6 +12,7 @@ Source: Engel et al., DDSP, ICLR 2020, section 4.4, "Dereverberation and acousti
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def dereverb(
     """
     check_writable(out)
     room_response(load_instrument(run))  # says so if there is none
-    options = {"sample_rate": sample_rate, "tracker": tracker, "fmin": fmin, "fmax": fmax, "seed": seed}
+    options: dict[str, Any] = {"sample_rate": sample_rate, "tracker": tracker, "fmin": fmin, "fmax": fmax, "seed": seed}
     return resynthesize(run, audio, out, room=False, **options)
 
 
