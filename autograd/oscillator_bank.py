@@ -15,7 +15,7 @@ import math
 
 import torch
 
-from fastddsp.autograd import checks, dispatch
+from fastddsp.autograd import checks, dispatch, oscillator_bank_cuda
 
 __all__ = ["oscillator_bank"]
 
@@ -71,6 +71,8 @@ _bank_backward_op = dispatch.register(
     cpu=_bank_backward_cpu,
     fake=_bank_backward_fake,
 )
+dispatch.implement_cuda("oscillator_bank", oscillator_bank_cuda.bank)
+dispatch.implement_cuda("oscillator_bank_backward", oscillator_bank_cuda.bank_backward)
 
 
 # The functions. `forward` names all its arguments: torch.compile counts them to tell whether one is the context.
@@ -176,7 +178,7 @@ def oscillator_bank(
     checks.shape("amplitude_envelopes", amplitude_envelopes, tuple(frequency_envelopes.shape))
     checks.same_kind(frequency_envelopes=frequency_envelopes, amplitude_envelopes=amplitude_envelopes)
     checks.positive(sample_rate=sample_rate)
-    dispatch.check_backend(backend, frequency_envelopes.device)
+    dispatch.check_backend(backend, frequency_envelopes.device, cuda=True)
     return OscillatorBank.apply(
         frequency_envelopes, amplitude_envelopes, float(sample_rate), sample_rate / 2, bool(sum_sinusoids), 0
     )

@@ -36,13 +36,14 @@ harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_ph
 
     real y[SAMPLES] = {0};
     Oscillators o;
-    // One loop over voices and taps: in two, NVRTC computes some of `o` anew in the loop over harmonics, 0.4 slots each.
+    // One loop over voices and taps: in two, NVRTC computes parts of `o` anew in the loop over harmonics, 0.4 slots each.
 #pragma unroll 1
     for (int voice = 0, tap = 0; voice < voices;) {
         const long long item = (long long)b * voices + voice;
         const bool is_last = round == 0 && at.first + at.count == n_intervals;
         const Voice its = {f0 + item * n_frames, amplitudes + item * n_frames * n_harmonics, initial_phase[item],
-                           segments ? segments + item * n_segments(t) : nullptr, is_last ? final_phase + item : nullptr};
+                           segments ? segments + item * n_segments(t) : nullptr,
+                           is_last ? final_phase + item : nullptr};
         if (tap == 0) begin(its, at, t, s, staged, o, y);
         add_taps(its, tap, at, t, s, staged, o, y);
         tap = tap + 2 < n_taps(method) ? tap + 2 : 0;

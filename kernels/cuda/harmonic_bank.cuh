@@ -109,7 +109,7 @@ struct Staged {
     word scratch[THREADS / 32];
 };
 
-// Look at a voice's intervals, and start the thread's oscillators in them; its samples y are NaN where f0 is not finite.
+// Look at a voice's intervals, and start the thread's oscillators in them; samples y are NaN where f0 is not finite.
 __device__ __forceinline__ void begin(const Voice& voice, const Place& at, const Timeline& t, const Settings& s,
                                       Staged& staged, Oscillators& o, real (&y)[SAMPLES])
 {

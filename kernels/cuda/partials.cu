@@ -140,14 +140,6 @@ __device__ inline Partial look_at(const real* frequencies, const double* initial
     return p;
 }
 
-__device__ __forceinline__ turns upper(word phase) { return (turns)(phase >> (64 - 8 * (int)sizeof(turns))); }
-
-// psi and the quarter turn that sin_cos_ahead wants, in fixed point, and half a unit of what `upper` keeps.
-__device__ __forceinline__ word ahead(int quarter_turns)
-{
-    return ((word)((quarter_turns + 1) & 3) << 62) + (sizeof(turns) == 4 ? 0x80000000u : 0);
-}
-
 // --------------------------------------------------------------------------------------------------- phases, by a scan
 
 // phases [batch, n_intervals, n_partials]: just before every interval. Grid: batch x groups of 32 partials.

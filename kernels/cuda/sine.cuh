@@ -70,3 +70,12 @@ __device__ __forceinline__ void sin_cos_turns(turns phase, real& sine, real& cos
     const unsigned_turns quarter = (unsigned_turns)1 << (8 * sizeof(turns) - 2);
     sin_cos_ahead((turns)((unsigned_turns)phase + quarter), sine, cosine);
 }
+
+// The bits of a phase that a sine needs.
+__device__ __forceinline__ turns upper(word phase) { return (turns)(phase >> (64 - 8 * (int)sizeof(turns))); }
+
+// psi and the quarter turn that sin_cos_ahead wants, in fixed point, and half a unit of what `upper` keeps.
+__device__ __forceinline__ word ahead(int quarter_turns)
+{
+    return ((word)((quarter_turns + 1) & 3) << 62) + (sizeof(turns) == 4 ? 0x80000000u : 0);
+}

@@ -1,12 +1,12 @@
-"""Partials, wavetables and delays on a device: the numbers and phases of the CPU, bits, CUDA graphs."""
+"""Partials, oscillators, wavetables and delays on a device: the numbers and phases of the CPU, bits, CUDA graphs."""
 
 import pytest
 import torch
 
-from fastddsp.autograd import delay, partials, wavetable
+from fastddsp.autograd import delay, oscillator_bank, partials, wavetable
 from fastddsp.autograd.dispatch import cuda_missing
 from fastddsp.autograd.oscillators import harmonic_synthesis
-from tests.autograd import test_delay, test_partials, test_wavetable
+from tests.autograd import test_delay, test_oscillator_bank, test_partials, test_wavetable
 from tests.golden.compare import check
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(cuda_missing() is not None, reason=str(cuda_missing()))]
@@ -26,6 +26,12 @@ def test_shifted_harmonics_are_those_of_magenta_and_of_float64(case):
     check(case, on_device(port), rtol=test_partials.SHIFTED_FLOAT32)
 
 
+@pytest.mark.parametrize("case", test_oscillator_bank.CASES, ids=str)
+def test_oscillators_are_those_of_magenta_and_of_float64(case):
+    check(case, on_device(oscillator_bank.oscillator_bank))
+    check(case, on_device(oscillator_bank.oscillator_bank), truth="true64", dtype=torch.float64)
+
+
 @pytest.mark.parametrize("case", test_delay.CASES, ids=str)
 def test_delays_are_those_of_magenta(case):
     check(case, on_device(delay.variable_length_delay))
@@ -42,6 +48,10 @@ N_SAMPLES, FRAMES = 64 * 40, 40
 
 def play_partials(frequencies, amplitudes):
     return partials.sinusoidal_bank(frequencies, amplitudes, N_SAMPLES, return_final_phase=True)
+
+
+def oscillate(frequencies, amplitudes):
+    return (oscillator_bank.oscillator_bank(frequencies, amplitudes),)
 
 
 def play_tables(f0, amplitudes, tables):
@@ -63,6 +73,7 @@ def delay_by(phase, audio):
 # What is played, and its inputs: shape and largest value.
 INPUTS = {
     play_partials: [((3, FRAMES, 70), 7900.0), ((3, FRAMES, 70), 1.0)],
+    oscillate: [((3, 3000, 21), 9000.0), ((3, 3000, 21), 1.0)],
     play_tables: [((3, FRAMES, 1), 900.0), ((3, FRAMES, 1), 1.0), ((3, 7, 2100), 1.0)],
     play_table: [((3, FRAMES, 1), 900.0), ((3, FRAMES, 1), 1.0), ((3, 1, 64), 1.0)],
     look_up: [((3, N_SAMPLES), 1.0), ((3, 5, 100), 1.0)],

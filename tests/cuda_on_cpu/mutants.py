@@ -40,7 +40,7 @@ class Mutant(NamedTuple):
 
 
 BARRIER = "__syncthreads();"
-FIR = "fir.cu"
+FIR, OSCILLATORS = "fir.cu", "oscillator_bank.cu"
 PARTIALS, WAVETABLE, DELAY = "partials.cu", "wavetable.cu", "delay.cu"
 WARP_BARRIER = "__syncwarp();"
 
@@ -240,6 +240,22 @@ MUTANTS = [
     Mutant("sides: read before they are written", BARRIER, "", 12, PARTIALS),
     Mutant("an interval's own moment among the later ones", "const double right = later *",
            "later += *moment; const double right = later *", 0, PARTIALS),
+    # oscillators with controls for every sample: oscillator_bank.cu
+    Mutant("slices' advances read before they are written", BARRIER, "", 4, OSCILLATORS),
+    Mutant("a slice's own advance before it", "before < slice.number", "before <= slice.number", 0, OSCILLATORS),
+    Mutant("slices of unequal length", "/ (SLICES * STEPS) * STEPS", "/ SLICES", 0, OSCILLATORS),
+    Mutant("partials beyond the last", "k < n_partials ? n_samples : 0", "n_samples", 0, OSCILLATORS),
+    Mutant("partials at Nyquist sound", "frequency >= nyquist ? 0 : v", "frequency > 2 * nyquist ? 0 : v", 0,
+           OSCILLATORS),
+    Mutant("sums of the wrong sample", "column & d ? v[j + d] : v[j], give", "column & d ? v[j] : v[j + d], give", 0,
+           OSCILLATORS),
+    Mutant("samples beyond the last", "if (from + slice.column < n_samples) out", "out", 0, OSCILLATORS),
+    Mutant("groups over each other", "(group * batch + b) * n_samples", "(group + b) * n_samples", 0, OSCILLATORS),
+    Mutant("a group not added", "group < n_groups; ++group) sum", "group < n_groups - 1; ++group) sum", 0, OSCILLATORS),
+    Mutant("tiles' sums beyond the end", "if (at >= n) return;", "", 0, OSCILLATORS),
+    Mutant("one signal for each", "g[each ? at : b * n_samples + n]", "g[b * n_samples + n]", 0, OSCILLATORS),
+    Mutant("slices' sums read before they are written", BARRIER, "", 5, OSCILLATORS),
+    Mutant("a slice's own sum after it", "after > slice.number", "after >= slice.number", 0, OSCILLATORS),
     # delays: delay.cu, reading.cuh
     Mutant("faded at the far end no more", "x < width + 1;", "x < width;", 0, DELAY),
     Mutant("a point before the first", "(int)(c > 0 ? c : 0), (real)", "(int)c, (real)", 0, DELAY),

@@ -13,7 +13,7 @@ from tests.cuda_on_cpu import nvrtc, sass
 
 pytestmark = pytest.mark.needs_nvrtc
 
-FILES = ("harmonic.cu", "fir.cu", "partials.cu", "wavetable.cu", "delay.cu")
+FILES = ("harmonic.cu", "fir.cu", "partials.cu", "oscillator_bank.cu", "wavetable.cu", "delay.cu")
 # Registers of a thread, float32 and float64, on any architecture: 65536 / (128 * 168) are three blocks at a time,
 # 65536 / (32 * 200) ten of the backward's usual 32 threads. The filters': four blocks, two in float64.
 REGISTERS = {
@@ -32,6 +32,9 @@ REGISTERS = {
     "partials_analysis": (88, 88),
     "partials_moments": (88, 104),
     "partials_frames": (64, 64),
+    "oscillator_bank": (64, 64),
+    "oscillator_sum": (40, 64),
+    "oscillator_gradients": (80, 104),
     "wavetable_clock": (64, 64),
     "wavetable_read": (40, 56),
     "wavetable_sums": (64, 80),
