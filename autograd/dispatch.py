@@ -91,13 +91,24 @@ def cuda_missing() -> str | None:
     return launch.missing()
 
 
-def backends() -> dict[str, str]:
-    """Which backends exist and what `auto` chooses: name -> state in words."""
+class Backends(dict[str, str]):
+    """Name -> state in words; shown as a table."""
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:6}{state}" for name, state in self.items())
+
+
+def backends() -> Backends:
+    """Which backends exist, what `auto` chooses, and what is missing for the others and how to get it.
+
+    Returns:
+      Name -> state in words; prints as a table.
+    """
     reason = cuda_missing()
-    return {
-        "cpu": "Numba kernels; `auto` chooses them for CPU tensors",
-        "cuda": f"not available: {reason}" if reason else "CUDA C kernels; `auto` chooses them for CUDA tensors",
-    }
+    return Backends(
+        cpu="Numba kernels; `auto` chooses them for CPU tensors",
+        cuda=f"not available: {reason}" if reason else "CUDA C kernels; `auto` chooses them for CUDA tensors",
+    )
 
 
 def fold_vmap(function: type[torch.autograd.Function], batch_size: int, in_dims: tuple, args: tuple) -> tuple:

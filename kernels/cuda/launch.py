@@ -118,9 +118,13 @@ def missing() -> str | None:
     except ModuleNotFoundError:
         return "CuPy is not installed: pip install 'fastddsp[cuda13]', or [cuda12], whichever torch.version.cuda says"
     except ImportError as error:
-        return f"CuPy cannot be imported: {error}"
+        return f"CuPy is installed but cannot be imported, install it anew: {error}"
     try:
         n_devices = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f"there is no CUDA driver, or it finds no device: {error}"
-    return None if n_devices else "the CUDA driver finds no device"
+        return (
+            f"no CUDA driver that works, or no device: {error}; `nvidia-smi`, which NVIDIA's driver brings, lists both"
+        )
+    if not n_devices:
+        return "no CUDA device: `nvidia-smi` must list one, and CUDA_VISIBLE_DEVICES must not hide it"
+    return None

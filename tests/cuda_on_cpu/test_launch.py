@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import fastddsp
 from fastddsp.autograd import dispatch, harmonic_bank, harmonic_bank_cuda
 from fastddsp.kernels.cuda import launch
 from fastddsp.kernels.cuda.harmonic import Bank
@@ -245,14 +246,48 @@ def test_a_missing_driver_is_named(cupy, torch_with_cuda):
         raise OSError("cudaErrorInsufficientDriver")
 
     cupy.cuda.runtime.getDeviceCount = no_driver
-    with pytest.raises(RuntimeError, match="no CUDA driver, or it finds no device: cudaErrorInsufficientDriver"):
+    with pytest.raises(RuntimeError, match=r"no CUDA driver that works, .*: cudaErrorInsufficientDriver; `nvidia-smi`"):
         harmonic(backend="cuda")
 
 
 def test_no_device_is_named(cupy, torch_with_cuda):
     cupy.cuda.runtime.getDeviceCount = lambda: 0
-    with pytest.raises(RuntimeError, match="finds no device"):
+    with pytest.raises(
+        RuntimeError, match="backend 'cuda' is not available: no CUDA device: `nvidia-smi` must list one"
+    ):
         harmonic(backend="cuda")
+
+
+def test_a_broken_cupy_is_named(cupy, torch_with_cuda, tmp_path, monkeypatch):
+    (tmp_path / "cupy.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')\n")
+    monkeypatch.delitem(sys.modules, "cupy")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match="cannot be imported, install it anew: libcudart"):
+        harmonic(backend="cuda")
+
+
+def test_auto_on_cuda_tensors_says_what_is_missing_too(cupy, torch_with_cuda, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(RuntimeError, match="CuPy is not installed"):
+        dispatch.check_backend("auto", torch.device("cuda"), cuda=True)
+
+
+def test_tensors_on_a_gpu_are_not_copied(cupy, torch_with_cuda):
+    with pytest.raises(ValueError, match="backend 'cpu' must be given tensors on cpu, got tensors on cuda:1"):
+        dispatch.check_backend("cpu", torch.device("cuda:1"), cuda=True)
+
+
+def test_a_function_without_cuda_kernels_says_so(cupy, torch_with_cuda):
+    for backend, device in (("cuda", "cpu"), ("auto", "cuda")):
+        with pytest.raises(NotImplementedError, match="this function has no CUDA kernels yet; move the tensors to the"):
+            dispatch.check_backend(backend, torch.device(device))
+
+
+def test_an_unknown_backend_or_device_is_named():
+    with pytest.raises(ValueError, match=r"backend must be one of \('auto', 'cpu', 'cuda'\), got 'gpu'"):
+        dispatch.check_backend("gpu", torch.device("cpu"))
+    with pytest.raises(NotImplementedError, match="no kernels for device mps"):
+        dispatch.check_backend("auto", torch.device("mps"), cuda=True)
 
 
 def test_tensors_on_the_cpu_are_not_copied(cupy, torch_with_cuda):
@@ -269,5 +304,11 @@ def test_backends_tell_what_auto_would_choose(cupy, torch_with_cuda):
     assert dispatch.backends()["cuda"] == "CUDA C kernels; `auto` chooses them for CUDA tensors"
     cupy.cuda.runtime.getDeviceCount = lambda: 0
     launch.missing.cache_clear()
-    assert dispatch.backends()["cuda"] == "not available: the CUDA driver finds no device"
+    assert dispatch.backends()["cuda"].startswith("not available: no CUDA device: `nvidia-smi` must list one")
     assert dispatch.backends()["cpu"].startswith("Numba kernels")
+
+
+def test_backends_print_as_a_table(cupy, torch_with_cuda):
+    lines = str(fastddsp.backends()).splitlines()
+    assert lines[0] == "cpu   Numba kernels; `auto` chooses them for CPU tensors"
+    assert lines[1] == "cuda  CUDA C kernels; `auto` chooses them for CUDA tensors"
