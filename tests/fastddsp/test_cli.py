@@ -6,13 +6,14 @@ import sys
 import time
 
 import pytest
+import soundfile
 import yaml
 
 from fastddsp import __version__
 from fastddsp.cli import COMMANDS, main
 from fastddsp.training.checkpoint import CONFIG, LAST, load_checkpoint
 from fastddsp.training.dataset import read_manifest
-from tests.training.models import SIZES, two_tones
+from tests.training.models import SIZES, instrument, save_run, two_tones
 from tests.training.sounds import write_tone
 
 TINY = [f"--model.config.{name}={json.dumps(value)}" for name, value in SIZES.items()]
@@ -73,6 +74,11 @@ def test_version(capsys):
         (["train", "--out", "absent", "--resume"], "no run in absent to resume"),
         (["resynthesize", "absent", "absent.wav", "--out", "a.wav"], "no trained instrument in absent"),
         (["resynthesize", "absent", "absent.wav", "--out", "a.txt"], "must end in the name of a sound format"),
+        (["resynthesize", "absent", "--f0-csv", "f0.csv", "--out", "a.wav"], "no trained instrument in absent"),
+        (["dereverb", "absent", "absent.wav", "--out", "a.wav"], "no trained instrument in absent"),
+        (["room", "bogus"], "fastddsp room: there is no 'bogus'; there are extract, apply"),
+        (["room", "extract", "absent", "--out", "a.mp3"], "must end in the name of a format of 32-bit floats"),
+        (["room", "apply", "absent.wav", "tune.wav", "--out", "a.wav"], "no such sound file: tune.wav"),
         (["transfer", "absent", "absent.wav", "--out", "a.wav"], "no trained instrument in absent"),
         (["transfer", "absent", "absent.wav", "--out", "a.wav", "--autotune", "2"], "autotune must be from 0 to 1"),
         (["transfer", "absent", "absent.wav", "--out", "a.wav", "--scale", "minor"], "scale"),
@@ -127,6 +133,59 @@ def test_from_recordings_to_a_tune_on_the_new_instrument(tmp_path, capsys):
     overall = json.loads((tmp_path / "results" / "metrics.json").read_text())["overall"]
     assert overall["loudness_l1_db"]["frames"] == 250
     assert main(["evaluate", paths["run"], *options, "--out", paths["results"]]) == 2
+
+
+def test_a_room_is_left_out_written_down_and_put_on_another_recording(tmp_path, capsys):
+    run, names = str(save_run(instrument(reverb_length=800), tmp_path / "run")), ("dry.wav", "room.wav", "wet.wav")
+    dry, room, wet = (str(tmp_path / name) for name in names)
+    tune = str(write_tone(tmp_path / "tune.wav", 350.0, 0.5, 22050))
+    assert main(["dereverb", run, tune, "--out", dry, "--sample-rate", "24000"]) == 0
+    assert main(["room", "extract", run, "--out", room, "--normalize", "true", "--sample-rate=8000"]) == 0
+    assert main(["room", "apply", room, tune, "--out", wet, "--mix", "0.5", "--tail", "false"]) == 0
+    assert capsys.readouterr().out.split() == [dry, room, wet]
+    infos = [soundfile.info(path) for path in (dry, room, wet)]
+    assert [info.samplerate for info in infos] == [24000, 8000, 22050]
+    assert [info.frames for info in infos] == [12000, 400, 11025]
+    for part in ([], ["extract"], ["apply"]):
+        with pytest.raises(SystemExit) as end:
+            main(["room", *part, "--help"])
+        assert end.value.code == 0
+        assert f"usage: fastddsp {' '.join(['room', *part])}" in capsys.readouterr().out
+
+
+def test_curves_are_played_without_a_recording(tmp_path):
+    run, out = str(save_run(instrument(), tmp_path / "run")), str(tmp_path / "out.wav")
+    (tmp_path / "f0.csv").write_text("0,220\n1,440\n")
+    (tmp_path / "loudness.csv").write_text("0,-20\n")
+    curves = ["--f0-csv", str(tmp_path / "f0.csv"), f"--loudness-csv={tmp_path / 'loudness.csv'}"]
+    assert main(["resynthesize", run, "--out", out, *curves]) == 0
+    assert soundfile.info(out).frames == 251 * 64
+
+
+SMALL = {  # settings at first, and when the run goes on
+    "inverse_synthesis": (
+        {"n_sinusoids": 5, "n_harmonics": 6, "size": "tiny", "n_samples": 3072, "finetune": False},
+        {"finetune": True},
+    ),
+    "midi_autoencoder": ({"ch": 4, "n_harmonics": 4, "n_noise_bands": 5, "n_samples": 3200}, {"n_samples": 6400}),
+}
+
+
+@pytest.mark.parametrize("preset", SMALL)
+def test_other_models_are_trained_resumed_and_played_by_the_same_commands(data, tmp_path, preset):
+    run, out = str(tmp_path / "run"), str(tmp_path / "out.wav")
+    sizes, changed = SMALL[preset]
+    options = [f"--model.config.{name}={str(value).lower()}" for name, value in sizes.items()]
+    options += ["--data.batch_size=2", "--trainer.max_steps=2", "--trainer.enable_progress_bar=false"]
+    assert main(["train", "--data", data, "--out", run, "--preset", preset, *options]) == 0
+    again = [f"--model.config.{name}={str(value).lower()}" for name, value in changed.items()]
+    assert main(["train", "--out", run, "--resume", "--trainer.max_steps=3", *again]) == 0
+    checkpoint = load_checkpoint(run)
+    assert checkpoint["global_step"] == 3
+    assert checkpoint["config"].items() >= (sizes | changed | {"model": preset}).items()
+    tune = str(write_tone(tmp_path / "tune.wav", 350.0, 0.4))
+    assert main(["resynthesize", run, tune, "--out", out, "--pitch-shift", "-12"]) == 0
+    assert soundfile.info(out).duration == pytest.approx(0.4, abs=0.032)
 
 
 def test_settings_come_from_the_command_line_before_a_file_before_the_preset(data, tmp_path):
