@@ -160,8 +160,10 @@ def gathered_wavetable(f0_hz, amplitudes, wavetables, n_samples, sample_rate):
     hop = n_samples // wavetables.shape[1]
     sample = torch.arange(n_samples, device=position.device)
     frame, share = sample // hop, sample % hop / hop
-    two_frames = (_gathered(wavetables, f.clamp(max=wavetables.shape[1] - 1), position) for f in (frame, frame + 1))
-    return torch.lerp(*two_frames, share.to(position).expand_as(position)) * window_envelope(amplitudes, n_samples)
+    later = (frame + 1).clamp(max=wavetables.shape[1] - 1)
+    reading, next_reading = (_gathered(wavetables, f, position) for f in (frame, later))
+    share = share.to(position).expand_as(position)
+    return torch.lerp(reading, next_reading, share) * window_envelope(amplitudes, n_samples)
 
 
 def _gathered(wavetables, frame, position):
