@@ -2,20 +2,22 @@ import math
 from dataclasses import replace
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fastddsp.autograd.scaling import exp_sigmoid
-from fastddsp.models.presets import ModelConfig
+from fastddsp.models.presets import ModelConfig, load_preset
 from fastddsp.training.checkpoint import LAST, load_checkpoint
 from fastddsp.training.datamodule import InstrumentData
 from fastddsp.training.dataset import SoundWindows
 from fastddsp.training.instrument import listen, load_instrument, play
 from fastddsp.training.module import MODULES, InstrumentModule, InverseModule, MidiModule
+from fastddsp.training.prepare import prepare
 from fastddsp.training.train import TRAINER_DEFAULTS, run_parts
 from tests.training.models import SIZES, SMALLEST, SMALLEST_INVERSE, SMALLEST_MIDI, two_tones
-from tests.training.sounds import tone
+from tests.training.sounds import tone, write_tone
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,26 @@ def test_other_models_train_validate_resume_and_play(tmp_path, data, config):
         torch.testing.assert_close(value, expected, rtol=0, atol=0, msg=name)
     audio = play(loaded, **listen(loaded, tone(330.0, 0.4)))
     assert len(audio) == -(-6400 // config.hop_size) * config.hop_size and math.isfinite(audio.sum())
+
+
+SMALL = {"rnn_channels": 8, "fc_channels": 8, "z_rnn_channels": 4, "n_harmonics": 6, "n_noise_bands": 5}
+
+
+@pytest.mark.parametrize("preset", ["vst_16k", "vst_32k", "vst_48k", "violin_48k", "nsynth_ae", "nsynth_unsupervised"])
+def test_presets_of_every_kind_train_on_a_data_set_of_their_rates_and_play(tmp_path, preset):
+    config = load_preset(preset, **SMALL, fft_sizes=(256,), perceptual_weight=0.0)
+    if config.f0_encoder != "none":
+        config = replace(config, f0_encoder="tiny")
+    room = {"reverb_length": 500, "reverb_frames": 5} if config.reverb_length else {}
+    config = replace(config, n_samples=config.sample_rate // 5, **room)
+    sound = write_tone(tmp_path / "tone.wav", 330.0, 0.4)
+    prepare([sound], tmp_path / "data", sample_rate=config.sample_rate, frame_rate=config.frame_rate, progress=False)
+    fit(tmp_path / "run", str(tmp_path / "data"), 2, config=config)
+    loaded = load_instrument(tmp_path / "run")
+    heard = listen(loaded, tone(440.0, 0.2, config.sample_rate))
+    assert ("power_db" in heard) == preset.startswith("vst") and ("z" in heard) == preset.startswith("nsynth")
+    audio = play(loaded, **heard)
+    assert len(audio) == config.n_samples and np.abs(audio).max() > 1e-6
 
 
 def test_a_midi_autoencoder_learns(tmp_path, data):
