@@ -12,10 +12,10 @@ import soundfile
 from fastddsp.autograd.spectral import compute_loudness
 from fastddsp.training import prepare as prepare_module
 from fastddsp.training.audio import read_audio
-from fastddsp.training.dataset import MANIFEST, SOUNDS, SoundWindows, load_features, read_manifest
+from fastddsp.training.dataset import MANIFEST, SOUNDS, Settings, SoundWindows, load_features, read_manifest
 from fastddsp.training.files import PARTIAL
 from fastddsp.training.labels import Labels, Selection
-from fastddsp.training.prepare import label_f0, prepare
+from fastddsp.training.prepare import label_f0, loudness, prepare
 from fastddsp.training.readers import find_recordings
 from tests.training.layouts import write_nsynth, write_urmp
 from tests.training.sounds import write_tone
@@ -232,3 +232,11 @@ def test_a_killed_run_is_no_data_set_and_the_next_one_goes_on_from_there(tmp_pat
     assert done.n_cached >= 2
     assert len(computed) == 6 - done.n_cached
     assert len(stored(out)) == 6
+
+
+@pytest.mark.parametrize("sample_rate", [32000, 48000])
+def test_loudness_means_the_same_where_a_hop_is_longer_than_its_usual_spectrum(sample_rate):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(4 * sample_rate).astype(np.float32)
+    often, seldom = (loudness(noise, Settings(sample_rate, frame_rate)) for frame_rate in (250, 50))
+    assert len(often) == 5 * len(seldom) == 1000
+    assert np.median(seldom) == pytest.approx(np.median(often), abs=0.1)  # of 200 frames that vary by 0.3 dB each
