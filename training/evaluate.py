@@ -18,18 +18,18 @@ encoder_raw_pitch_accuracy and encoder_raw_chroma_accuracy.
 """
 
 import os
-import platform
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-import fastddsp
 from fastddsp.models.presets import ModelConfig
 from fastddsp.training.audio import write_audio
 from fastddsp.training.dataset import (
@@ -256,12 +256,7 @@ def _about(settings: Settings) -> dict[str, Any]:
         "settings": asdict(settings),
         "confident_from": get_tracker(settings.tracker).threshold,
         "definitions": "fastddsp.training.metrics; mean and median are over recordings, frame_mean over frames",
-        "versions": {
-            "fastddsp": fastddsp.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": {name: version(name) for name in ("fastddsp", "numpy", "torch")} | {"python": python_version()},
     }
 
 

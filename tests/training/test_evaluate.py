@@ -43,6 +43,19 @@ def test_a_perfect_instrument_has_no_error_at_all(data, monkeypatch):
     assert found.overall["loudness_l1_db"]["frames"] == 500
 
 
+def test_a_resynthesis_that_falls_silent_is_an_outlier_where_it_does_and_right_before(data, monkeypatch):
+    def half(_, target, __):
+        return target["audio"] * (np.arange(len(target["audio"])) < len(target["audio"]) / 2), target["f0_hz"]
+
+    monkeypatch.setattr(module, "reconstruct", half)
+    found = evaluate(instrument(), data, progress=False)
+    assert found.overall["paper_f0_outliers"]["mean"] == pytest.approx(0.5, abs=AT_THE_ENDS)
+    assert found.overall["strict_f0_outliers"]["mean"] >= found.overall["paper_f0_outliers"]["mean"]
+    assert found.overall["paper_f0_l1_semitones"]["mean"] < 0.1
+    pitched, heard = (found.overall[f"paper_f0_{name}"]["frames"] for name in ("outliers", "l1_semitones"))
+    assert heard == pytest.approx(pitched * (1 - found.overall["paper_f0_outliers"]["frame_mean"]))
+
+
 def test_an_octave_too_low_is_twelve_semitones_wrong_but_right_in_chroma(data):
     target = first_target(data)
     row = measure({**target, "f0_hz": 2 * target["f0_hz"]}, target["audio"], Settings())

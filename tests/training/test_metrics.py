@@ -65,12 +65,13 @@ def test_a_target_without_pitch_has_no_accuracy():
     assert all(math.isnan(value) for value in pitch_accuracy(np.zeros(4), np.zeros(4), np.full(4, 440.0), T).values())
 
 
-def test_a_sine_at_1_khz_has_its_closed_form_loudness_on_the_papers_scale():
+@pytest.mark.parametrize(("hz", "weight_db"), [(1000, 0.0), (4000, 0.964)])
+def test_a_sine_has_its_closed_form_loudness_on_the_papers_scale(hz, weight_db):
     # A Hann window of N gives its bin a N / 4 and the two beside it a N / 8, so a N / 2 over N / 2 + 1 bins.
-    # A-weighting is 1 at 1 kHz, and at those two, 7.8 Hz to the sides, within 0.02 dB of it, one above and one below.
+    # A-weighting of IEC 61672-1; at those two, 7.8 Hz to the sides, within 0.02 dB of it, one above and one below.
     amplitude = 0.1
-    sine = amplitude * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
-    expected = (np.log(amplitude * 1024 / 1025 + 1e-4) + 4.0599) / 3.5105
+    sine = amplitude * np.sin(2 * np.pi * hz * np.arange(16000) / 16000)
+    expected = (np.log(10 ** (weight_db / 20) * amplitude * 1024 / 1025 + 1e-4) + 4.0599) / 3.5105
     found = paper_loudness(sine)
     assert found.shape == (250,)
     np.testing.assert_allclose(found[20:-20], expected, atol=1e-3)

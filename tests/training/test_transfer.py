@@ -125,6 +125,9 @@ def test_parts_between_notes_become_quieter_and_silence_stays_silent():
     on = match_curves(f0_hz, level, confidence, VIOLIN, Settings())[2]
     np.testing.assert_array_equal(quieter[on], plain[on])
     np.testing.assert_array_equal(quieter[750:], -80.0)
+    louder = replace(VIOLIN, quantiles_db=QUANTILES + 40.0)  # 20 dB louder than the phrase: silence would be heard
+    matched = match_curves(f0_hz, level, confidence, louder, Settings(), quiet=0.0)[1]
+    np.testing.assert_array_equal(matched[750:], -80.0)
     assert (quieter >= -80.0).all()
     assert on[:200].all() and on[550:700].all() and not on[middle].any() and not on[750:].any()
 
