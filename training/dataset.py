@@ -49,6 +49,8 @@ class Settings:
       fmin: lowest pitch of the instrument in Hz, None for the tracker's limit.
       fmax: highest pitch in Hz.
       f0: "tracker", or "labels": f0 is what is known of the recording.
+      rt60: reverberation time in seconds of the room that the recordings were made in: what they hold of it is left
+        out of what pitch and loudness are heard in (fastddsp.training.late_reverb); None for dry recordings.
     """
 
     sample_rate: int = 16000
@@ -57,6 +59,7 @@ class Settings:
     fmin: float | None = None
     fmax: float | None = None
     f0: str = "tracker"
+    rt60: float | None = None
 
     def __post_init__(self) -> None:
         if self.frame_rate <= 0 or self.sample_rate <= 0 or self.sample_rate % self.frame_rate:
@@ -65,6 +68,8 @@ class Settings:
             )
         if self.f0 not in ("tracker", "labels"):
             raise ValueError(f"f0 must be 'tracker' or 'labels', got '{self.f0}'")
+        if self.rt60 is not None and not self.rt60 > 0:
+            raise ValueError(f"rt60 must be above 0 seconds, or None for dry recordings, got {self.rt60}")
 
     @property
     def hop_size(self) -> int:

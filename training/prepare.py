@@ -37,6 +37,7 @@ from fastddsp.training.dataset import (
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import PARTIAL, atomic_path
 from fastddsp.training.labels import EVERYTHING, Selection
+from fastddsp.training.late_reverb import suppress_late_reverb
 from fastddsp.training.pitch import bridge_unpitched, get_tracker, track_pitch
 from fastddsp.training.readers import Recording, find_recordings, read_f0, read_notes
 
@@ -68,6 +69,7 @@ def extract_features(audio: np.ndarray, settings: Settings) -> dict[str, np.ndar
     Returns:
       f0_hz, f0_confidence and loudness_db, each float32 [n_frames], n_frames = ceil(n_samples / hop_size).
     """
+    audio = without_late_reverb(audio, settings)
     f0_hz, confidence = track_pitch(
         audio,
         settings.sample_rate,
@@ -77,6 +79,11 @@ def extract_features(audio: np.ndarray, settings: Settings) -> dict[str, np.ndar
         fmax=settings.fmax,
     )
     return {"f0_hz": f0_hz, "f0_confidence": confidence, "loudness_db": loudness(audio, settings)}
+
+
+def without_late_reverb(audio: np.ndarray, settings: Settings) -> np.ndarray:
+    """What features are heard in: a recording [n_samples], without late reverberation if settings.rt60 is given."""
+    return audio if settings.rt60 is None else suppress_late_reverb(audio, settings.sample_rate, settings.rt60)
 
 
 @torch.inference_mode()
@@ -135,6 +142,7 @@ def prepare(
     tracker: str = "swift-f0",
     fmin: float | None = None,
     fmax: float | None = None,
+    rt60: float | None = None,
     select: Selection = EVERYTHING,
     workers: int | None = None,
     overwrite: bool = False,
@@ -154,6 +162,8 @@ def prepare(
       tracker: pitch tracker: swift-f0, crepe or crepe-tiny.
       fmin: lowest pitch of the instrument in Hz. Guides the tracker away from octave errors.
       fmax: highest pitch of the instrument in Hz.
+      rt60: reverberation time in seconds of the recordings' room, for learning to play without it; pitch and loudness
+        are then heard without what the room holds (see fastddsp.training.late_reverb, which can estimate it).
       select: use only recordings with these labels.
       workers: files worked on at once; all CPU cores if None.
       overwrite: replace a data set in `out` that has other settings.
@@ -167,7 +177,7 @@ def prepare(
       FileExistsError: `out` holds a data set with other settings, or other files.
       ValueError: a setting is out of range, or no file could be used.
     """
-    settings = Settings(sample_rate, frame_rate, tracker, fmin, fmax, f0)
+    settings = Settings(sample_rate, frame_rate, tracker, fmin, fmax, f0, rt60)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     package = get_tracker(tracker).package
@@ -209,7 +219,9 @@ def _prepare_one(recording: Recording, out: Path, settings: Settings, versions: 
     """Store one recording, or find it stored; True if it was."""
     labelled = settings.f0 == "labels"
     pitch = recording.labels.pitch if labelled and recording.f0 is None else None
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings), versions, pitch], sort_keys=True).encode())
+    # Without rt60 where it is None: data sets made before there was such a setting stay as they are.
+    known = {name: value for name, value in asdict(settings).items() if name != "rt60" or value is not None}
+    digest = hashlib.sha256(json.dumps([FORMAT, known, versions, pitch], sort_keys=True).encode())
     for file in (recording.path, recording.f0 if labelled else None):
         if file is not None:
             try:
@@ -235,7 +247,7 @@ def _rows_of(recording: Recording, settings: Settings) -> np.ndarray:
     if np.abs(audio).max() < SILENT_PEAK:
         raise ValueError(f"{recording.path} is silent: its peak is below {20 * np.log10(SILENT_PEAK):.0f} dBFS")
     if settings.f0 == "labels":
-        loudness_db = loudness(audio, settings)
+        loudness_db = loudness(without_late_reverb(audio, settings), settings)
         f0_hz, confidence = label_f0(recording, len(loudness_db), settings.frame_rate)
         features = {"f0_hz": f0_hz, "f0_confidence": confidence, "loudness_db": loudness_db}
     else:

@@ -1,0 +1,81 @@
+"""A dry sound of bursts of noise, put into rooms of decaying noise whose reverberation time is known."""
+
+import numpy as np
+import pytest
+
+from fastddsp.training.dataset import Settings
+from fastddsp.training.late_reverb import estimate_rt60, suppress_late_reverb
+from fastddsp.training.prepare import extract_features, loudness
+
+RATE = 16000
+
+
+def bursts(seconds=12.0, seed=0):
+    """Half a second of noise of changing level, half a second of silence, and so on."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(RATE) / RATE
+    held = np.clip(np.minimum(time, 0.5 - time) / 0.01, 0.0, 1.0)
+    levels = rng.uniform(0.05, 0.1, round(seconds))
+    return np.concatenate([level * held * rng.standard_normal(RATE) for level in levels]).astype(np.float32)
+
+
+def room(rt60, level=0.05):
+    """A direct sound of 1 and noise that decays by 60 dB in rt60 seconds."""
+    time = np.arange(2 * RATE) / RATE
+    response = level * np.random.default_rng(1).standard_normal(len(time)) * 10.0 ** (-3.0 * time / rt60)
+    response[0] = 1.0
+    return response
+
+
+def in_room(dry, rt60):
+    n_fft = 1 << (len(dry) + 2 * RATE).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(dry, n_fft) * np.fft.rfft(room(rt60), n_fft), n_fft)
+    return wet[: len(dry)].astype(np.float32)
+
+
+def fall_db(audio):
+    """By how much the loudness falls from the last tenth of a burst to the second tenth after it, on average."""
+    level = loudness(audio, Settings()).reshape(-1, 250)
+    return float(np.mean(level[:, 100:125] - level[:, 150:175]))
+
+
+@pytest.mark.parametrize("rt60", [0.5, 1.0, 2.0])
+def test_the_reverberation_time_of_a_room_is_heard_in_a_recording(rt60):
+    assert estimate_rt60(in_room(bursts(), rt60), RATE) == pytest.approx(rt60, rel=0.15)
+
+
+@pytest.mark.parametrize("rt60", [0.5, 1.0, 2.0])
+def test_notes_end_faster_than_the_room_lets_them(rt60):
+    wet = in_room(bursts(), rt60)
+    assert fall_db(suppress_late_reverb(wet, RATE, rt60)) > 1.6 * fall_db(wet)
+
+
+def test_a_dry_sound_keeps_its_loudness_to_a_constant():
+    # A held note loses OVER 10^(-6 T / rt60) of its power, T = 48 ms: 1 - 1.5 * 0.515 is -6.4 dB at rt60 = 1 s.
+    time = np.arange(2 * RATE) / RATE
+    tone = (0.1 * np.sin(2 * np.pi * 440.0 * time)).astype(np.float32)
+    left = suppress_late_reverb(tone, RATE, 1.0)
+    assert left.shape == tone.shape and left.dtype == np.float32
+    held = slice(RATE // 2, -RATE // 2)
+    level_db = 20.0 * np.log10(left[held].std() / tone[held].std())
+    assert level_db == pytest.approx(10.0 * np.log10(1.0 - 1.5 * 10.0 ** (-6.0 * 0.048)), abs=0.2)
+
+
+def test_silence_stays_silent():
+    assert not suppress_late_reverb(np.zeros(1000, np.float32), RATE, 1.0).any()
+
+
+def test_features_are_heard_without_the_room_that_the_settings_know():
+    wet = in_room(bursts(4.0), 1.0)
+    known = extract_features(wet, Settings(rt60=1.0))["loudness_db"]
+    np.testing.assert_array_equal(known, loudness(suppress_late_reverb(wet, RATE, 1.0), Settings()))
+    assert np.abs(known - extract_features(wet, Settings())["loudness_db"]).mean() > 3.0
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="rt60 must be above 0 seconds, got 0"):
+        suppress_late_reverb(bursts(1.0), RATE, 0.0)
+    with pytest.raises(ValueError, match="rt60 must be above 0 seconds, or None for dry recordings, got -1"):
+        Settings(rt60=-1.0)
+    with pytest.raises(ValueError, match="never falls silent"):
+        estimate_rt60(np.linspace(0.1, 1.0, RATE) * np.sin(2 * np.pi * 440.0 * np.arange(RATE) / RATE), RATE)
