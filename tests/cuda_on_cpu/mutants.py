@@ -1,11 +1,15 @@
 """Bugs planted in the CUDA kernels one by one: does the ordinary test suite catch them?
 
-    python -m tests.cuda_on_cpu.mutants [part of a file or of a name ...]
+    python -m tests.cuda_on_cpu.mutants [--remember] [part of a file or of a name ...]
 
 For each, the tests of the kernels (those that execute CUDA C) run in a process of their own on the changed source,
 until one fails. Survivors are printed; less than 95 % caught is an error. docs/cuda_on_cpu.md judges the survivors.
+
+The test that caught a bug last time runs first, which halves the time: caught_by.json, where `--remember` keeps it. A
+test that is no longer there, or catches it no more, costs its time alone: all others run then.
 """
 
+import json
 import os
 import signal
 import sys
@@ -15,16 +19,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-import hypothesis  # noqa: F401  (for the forked processes, like the next)
-import numba  # noqa: F401
+import hypothesis
+import numba  # noqa: F401  (for the forked processes, like oscillators)
 import pytest
 import torch
+from hypothesis import Phase
 
 from fastddsp.autograd import oscillators  # noqa: F401
 from fastddsp.kernels.cuda import launch
 from tests.cuda_on_cpu.executor import compiler_missing
 
 FOLDER = Path(__file__).parent
+REMEMBERED = FOLDER / "caught_by.json"
 TIMEOUT_S = 200  # a mutant that does not end is caught
 ENOUGH = 0.95
 
@@ -318,14 +324,24 @@ def tests_of(file: str) -> list[str]:
     return [str(FOLDER / test) for test in (*["test_phase.py"] * has_phases, f"test_{Path(file).stem}.py")]
 
 
-def run_tests(mutant: Mutant, output: Path) -> NoReturn:
+def remembered() -> dict[str, str]:
+    """Test that caught a bug, by file and name of the bug."""
+    return json.loads(REMEMBERED.read_text("utf-8")) if REMEMBERED.exists() else {}
+
+
+def run_tests(mutant: Mutant, first: str | None, output: Path) -> NoReturn:
     """In a forked process: the tests on the changed source, until one fails; exits with pytest's status."""
     whole = launch.source
     launch.source = lambda file: changed(mutant, whole(file))
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-k", "not PTX"]
+    # What a failing example shrinks to, nobody reads.
+    hypothesis.settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], database=None)
+    options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    options += ["--hypothesis-profile=mutants", "-k", "not PTX"]
+    if first and pytest.main([*options, str(FOLDER / first)]) == pytest.ExitCode.TESTS_FAILED:
+        os._exit(pytest.ExitCode.TESTS_FAILED)
     os._exit(int(pytest.main([*options, *tests_of(mutant.file)])))
 
 
@@ -333,8 +349,9 @@ def verdict(status: int, output: Path) -> str:
     """The first failing test of a mutant, `crash`, or `survives`."""
     if status == 0:
         return "survives"
-    failed = [line for line in output.read_text("utf-8").splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0].split("::")[-1].split(" - ")[0][:80] if failed else f"crash ({status})"
+    lines = output.read_text("utf-8").splitlines()
+    failed = [line.split(" ", 1)[1] for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].rpartition("/")[2].split(" - ")[0] if failed else f"crash ({status})"
 
 
 def try_all(mutants: Sequence[Mutant], folder: Path) -> Iterator[tuple[Mutant, str]]:
@@ -342,13 +359,13 @@ def try_all(mutants: Sequence[Mutant], folder: Path) -> Iterator[tuple[Mutant, s
     for mutant in mutants:
         if changed(mutant, launch.source(mutant.file)) == launch.source(mutant.file):
             raise ValueError(f"{mutant.name}: there is no such place in {mutant.file}")
-    waiting, running = list(mutants), {}
+    waiting, running, caught_by = list(mutants), {}, remembered()
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
             mutant, output = waiting.pop(0), folder / str(len(waiting))
             pid = os.fork()  # from here, because to import torch and Numba takes longer than most tests
             if pid == 0:
-                run_tests(mutant, output)
+                run_tests(mutant, caught_by.get(key(mutant)), output)
             running[pid] = mutant, output, time.monotonic()
         for pid, (mutant, output, start) in list(running.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -363,16 +380,27 @@ def try_all(mutants: Sequence[Mutant], folder: Path) -> Iterator[tuple[Mutant, s
         time.sleep(0.05)
 
 
-def main(names: list[str]) -> int:
-    """Try the mutants whose file or name holds one of `names`, or all; returns the exit status."""
-    chosen = [m for m in MUTANTS if not names or any(name in f"{m.file} {m.name}" for name in names)]
-    caught = 0
+def key(mutant: Mutant) -> str:
+    """A name for it, and for no other."""
+    return f"{mutant.file}, {mutant.name}"
+
+
+def main(arguments: list[str]) -> int:
+    """Try the mutants whose file or name holds one of the names given, or all; returns the exit status."""
+    names = [argument for argument in arguments if argument != "--remember"]
+    chosen = [m for m in MUTANTS if not names or any(name in key(m) for name in names)]
+    caught_by = {key(m): test for m in MUTANTS if (test := remembered().get(key(m)))}
+    survivors = 0
     with tempfile.TemporaryDirectory() as folder:
         for mutant, text in try_all(chosen, Path(folder)):
             print(f"{mutant.file:12s} {mutant.name:60s} {text}", flush=True)
-            caught += text != "survives"
-    print(f"{caught} of {len(chosen)} caught")
-    return int(caught < ENOUGH * len(chosen))
+            survivors += text == "survives"
+            if "::" in text:
+                caught_by[key(mutant)] = text
+    if "--remember" in arguments:
+        REMEMBERED.write_text(json.dumps(caught_by, indent=0, sort_keys=True) + "\n", "utf-8")
+    print(f"{len(chosen) - survivors} of {len(chosen)} caught")
+    return int(survivors > (1 - ENOUGH) * len(chosen))
 
 
 if __name__ == "__main__":
