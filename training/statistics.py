@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastddsp.models.presets import AnyConfig
+from fastddsp.models.presets import AnyConfig, ModelConfig
 from fastddsp.training.checkpoint import load_checkpoint
 from fastddsp.training.dataset import FEATURES, SILENCE_DB, SoundWindows
 from fastddsp.training.extras import needs_extra
@@ -147,7 +147,7 @@ def compute_statistics(windows: SoundWindows, config: AnyConfig) -> Statistics:
     for index, first, last in _spans(windows):
         rows = np.load(windows.paths[index], mmap_mode="r")[first:last]
         f0_hz, confidence, level = (np.array(rows[:, i - len(FEATURES)], dtype=np.float64) for i in range(3))
-        if config.level == "power":
+        if isinstance(config, ModelConfig) and config.level == "power":
             audio = torch.from_numpy(np.array(rows[:, : -len(FEATURES)]).reshape(-1))
             level = power(audio, config).double().numpy()
         on, _ = detect_notes(level, confidence, settings.frame_rate, settings.tracker)
@@ -184,7 +184,7 @@ def compute_z_mean(model: Any, config: AnyConfig, windows: SoundWindows) -> np.n
     total, weight = np.zeros(config.z_dims), 0.0
     for index in dict.fromkeys(chosen.tolist()):
         features = {name: x[None].to(device) for name, x in windows[index].items()}
-        if config.level == "power":
+        if isinstance(config, ModelConfig) and config.level == "power":
             features["power_db"] = power(features["audio"], config)
         z = model.encode(features)["z"][0].double().cpu().numpy()
         amplitude = 10.0 ** (features["loudness_db"].double().flatten().cpu().numpy() / 20.0)
