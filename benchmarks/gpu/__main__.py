@@ -2,8 +2,9 @@
 
     python -m fastddsp.benchmarks.gpu [part of a case's name ...]
 
-Prints a table; that of all cases goes to benchmarks/results/gpu.json and into docs/performance_cuda.md. Exit status: 0;
-1 if a kernel gave a wrong answer, which gets no figure; 2 if there is no GPU, or no CuPy, and nothing is written.
+Prints a table; that of all cases goes, in a checkout, to benchmarks/results/gpu.json and docs/performance_cuda.md.
+Exit status: 0; 1 if a kernel gave a wrong answer, which gets no figure; 2 if there is no GPU, or no CuPy, and nothing
+is written.
 """
 
 import sys
@@ -48,7 +49,7 @@ def main(names: list[str], gpu: Any = None, root: Path = readme.ROOT) -> int:
         print(name, figures["cases"][name], flush=True)
     table = report.tables(figures)
     print(table)
-    if figures["cases"].keys() == CASES.keys():
+    if figures["cases"].keys() == CASES.keys() and (root / PAGE).exists():  # there is none beside an installed package
         save(str(root / RESULTS), figures)
         readme.write(root / PAGE, table)
     return int(any("wrong" in case for case in figures["cases"].values()))
