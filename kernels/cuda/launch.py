@@ -115,9 +115,11 @@ def missing() -> str | None:
     """What CUDA kernels lack on this machine and how to get it, or None."""
     try:
         import cupy
-    except ModuleNotFoundError:
-        return "CuPy is not installed: pip install 'fastddsp[cuda13]', or [cuda12], whichever torch.version.cuda says"
     except ImportError as error:
+        if error.name == "cupy":
+            return (
+                "CuPy is not installed: pip install 'fastddsp[cuda13]', or [cuda12], whichever torch.version.cuda says"
+            )
         return f"CuPy is installed but cannot be imported, install it anew: {error}"
     try:
         n_devices = cupy.cuda.runtime.getDeviceCount()

@@ -258,11 +258,18 @@ def test_no_device_is_named(cupy, torch_with_cuda):
         harmonic(backend="cuda")
 
 
-def test_a_broken_cupy_is_named(cupy, torch_with_cuda, tmp_path, monkeypatch):
-    (tmp_path / "cupy.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')\n")
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("raise ImportError('libcudart.so.13: cannot open shared object file')", "libcudart.so.13: cannot open"),
+        ("import pathfinder_of_cupy", "No module named 'pathfinder_of_cupy'"),
+    ],
+)
+def test_a_broken_cupy_is_named(cupy, torch_with_cuda, tmp_path, monkeypatch, line, reason):
+    (tmp_path / "cupy.py").write_text(line + "\n")
     monkeypatch.delitem(sys.modules, "cupy")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(RuntimeError, match="cannot be imported, install it anew: libcudart"):
+    with pytest.raises(RuntimeError, match=f"CuPy is installed but cannot be imported, install it anew: {reason}"):
         harmonic(backend="cuda")
 
 
