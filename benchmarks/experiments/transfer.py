@@ -15,7 +15,7 @@ import torch
 
 from fastddsp.autograd.spectral import compute_mfcc
 from fastddsp.benchmarks.experiments.common import SEED, Outcome, Row, main
-from fastddsp.benchmarks.experiments.phrases import VIOLIN_HZ, violin_phrases
+from fastddsp.benchmarks.experiments.phrases import violin_phrases
 from fastddsp.benchmarks.experiments.trainings import train
 from fastddsp.models.presets import load_preset
 from fastddsp.training.audio import read_audio, write_audio
@@ -38,21 +38,29 @@ MINUTES = 11  # of the violin's phrases, as in the experiment on control, whose 
 STEPS = 5000
 SECONDS = 120.0
 KEYS = (62, 88)  # notes that a flute and a violin both have
+TUNE_HZ = (260.0, 1480.0)  # two semitones beyond them on both sides, for the tracker
 INSTRUMENTS = ("flute", "violin")
 FFT_SIZE, HOP = 1024, 256
 COEFFICIENTS = 12
 HEARD_DB = -40.0  # a frame counts if both references are louder than this, below their loudest
 
-TEXT = f"""A small violin (`tiny_instrument` with 128 recurrent channels, 2 layers before and after, no reverb), trained
-on {MINUTES - 2} minutes of a rendered violin, played {SECONDS / 60:g} minutes of a flute by `fastddsp transfer`
-with its defaults. Pitch is that which the tracker (swift-f0) hears in the result against that which it hears in the
-flute. The truth about timbre is the same score rendered by the SoundFont's violin: of every frame, the {COEFFICIENTS}
-mel-frequency cepstral coefficients after the first (which is the level) are nearer to those of the violin playing this
-note at this moment, or to those of the flute. All three sound at the same pitch, so neither pitch nor level decides.
-Frames count in which both references are less than {-HEARD_DB:g} dB below their loudest."""
+TEXT = f"""A small violin (`tiny_instrument` with 128 recurrent channels, 2 layers before and after, no reverb),
+trained on {MINUTES - 2} minutes of a rendered violin, played {SECONDS / 60:g} minutes of a flute by `fastddsp
+transfer` with its defaults. Pitch is that which the tracker (swift-f0, {TUNE_HZ[0]:g} to {TUNE_HZ[1]:g} Hz, the range
+of the tune) hears in the result against that which it hears in the flute. The truth about timbre is the same score
+rendered by the SoundFont's violin: of every frame, the {COEFFICIENTS} mel-frequency cepstral coefficients after the
+first (which is the level) are nearer to those of the violin playing this note at this moment, or to those of the
+flute. All three sound at the same pitch, so neither pitch nor level decides. Frames count in which both references
+are less than {-HEARD_DB:g} dB below their loudest."""
 CAPTION = (
     "Each frame's distance to the violin and to the flute that play the same score; below the line it is nearer to the "
     "violin."
+)
+
+REMARKS = (
+    "Notes of the melody glide, and follow each other without rests; what is lost is lost by the tracker, since the "
+    "violin's oscillators have the pitch that they are given. With the tracker open to 150 to 1800 Hz, where it takes "
+    "overtones of quiet notes for the note, raw pitch accuracy was 97.4 %.",
 )
 
 
@@ -62,8 +70,9 @@ def run(work: Path, quick: bool) -> Outcome:
     config = load_preset("tiny", reverb_length=0, rnn_channels=128, fc_channels=128, layers_per_stack=2)
     training = train(work / "small_violin", data, config, 30 if quick else STEPS)
     sounds = same_score(work, 10.0 if quick else SECONDS)
-    done = transfer(work / "small_violin", work / "flute.wav", work / "flute_on_violin.wav", seed=SEED)
-    sounds["result"] = read_audio(work / "flute_on_violin.wav", RATE)[: len(sounds["flute"])]
+    result = work / "flute_on_violin.wav"
+    done = transfer(work / "small_violin", work / "flute.wav", result, fmin=TUNE_HZ[0], fmax=TUNE_HZ[1], seed=SEED)
+    sounds["result"] = read_audio(result, RATE)[: len(sounds["flute"])]
     kept = pitch_kept(sounds["flute"], sounds["result"], done.octaves)
     to_violin, to_flute = timbre_distances(sounds["result"], sounds["violin"], sounds["flute"])
     between, _ = timbre_distances(sounds["flute"], sounds["violin"], sounds["flute"])
@@ -82,7 +91,7 @@ def run(work: Path, quick: bool) -> Outcome:
         TEXT,
         rows,
         [training],
-        (),
+        REMARKS,
         {"transfer": (figure_of(to_violin, to_flute), CAPTION)},
         {"octaves": done.octaves, "level_db": done.level_db, "note_share": done.note_share},
     )
@@ -101,7 +110,7 @@ def same_score(work: Path, seconds: float) -> dict[str, np.ndarray]:
 
 def pitch_kept(recording: np.ndarray, result: np.ndarray, octaves: int) -> dict[str, float]:
     """How the pitch heard in a result compares to that of the recording moved by whole octaves."""
-    low, high = VIOLIN_HZ
+    low, high = TUNE_HZ
     settings = Settings(RATE, fmin=low, fmax=high)
     told, heard = (extract_features(sound, settings) for sound in (recording, result))
     threshold = get_tracker(settings.tracker).threshold
