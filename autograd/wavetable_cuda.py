@@ -28,8 +28,8 @@ def oscillator(f0_hz, amplitudes, wavetables, initial_phase, *settings):
     audio = amplitudes.new_empty(amplitudes.shape[0], settings[0])
     if audio.numel() == 0:
         return audio, torch.remainder(initial_phase, 2 * math.pi)
-    kernels, final_phase = _oscillator(f0_hz, wavetables, initial_phase, *settings)
-    kernels.play(amplitudes.contiguous(), audio)
+    final_phase = torch.empty_like(initial_phase, memory_format=torch.contiguous_format)
+    _oscillator(f0_hz, wavetables, initial_phase, *settings).play(amplitudes.contiguous(), audio, final_phase)
     return audio, final_phase
 
 
@@ -39,7 +39,7 @@ def oscillator_backward(g_audio, g_final, f0_hz, amplitudes, wavetables, initial
     results, wanted = _results(g_audio, (f0_hz, amplitudes, wavetables), needs)
     d_initial = g_final.clone(memory_format=torch.contiguous_format)
     if g_audio.numel():
-        kernels, _ = _oscillator(f0_hz, wavetables, initial_phase, *settings)
+        kernels = _oscillator(f0_hz, wavetables, initial_phase, *settings)
         kernels.pull_back(g_audio.contiguous(), amplitudes.contiguous(), g_final.contiguous(), *wanted, d_initial)
     return *results, d_initial
 
@@ -58,10 +58,7 @@ def _lookup(phase, wavetables, order):
 
 
 def _oscillator(f0_hz, wavetables, initial_phase, n_samples, sample_rate, order):
-    """The kernels' view of a synthesizer, and its final phase."""
     from fastddsp.kernels.cuda.wavetable import Oscillator
 
-    final_phase = torch.empty_like(initial_phase, memory_format=torch.contiguous_format)
     inputs = f0_hz.contiguous(), wavetables.contiguous(), initial_phase.contiguous()
-    settings = n_samples, sample_rate, order, dispatch.queue(f0_hz)
-    return Oscillator(*inputs, final_phase, *settings), final_phase
+    return Oscillator(*inputs, n_samples, sample_rate, order, dispatch.queue(f0_hz))

@@ -36,7 +36,7 @@ harmonic_bank(const real* __restrict__ f0, const double* __restrict__ initial_ph
 
     real y[SAMPLES] = {0};
     Oscillators o;
-    // One loop over voices and taps: in two, NVRTC computes parts of `o` anew in the loop over harmonics, 0.4 slots each.
+    // One loop over voices and taps: in two, NVRTC computes parts of `o` anew in the loop over harmonics.
 #pragma unroll 1
     for (int voice = 0, tap = 0; voice < voices;) {
         const long long item = (long long)b * voices + voice;

@@ -52,6 +52,23 @@ __device__ __forceinline__ long long interval_start(long long i, const Timeline&
     return i * t.hop + (rest ? (i * rest + t.n_intervals - 1) / t.n_intervals : 0);
 }
 
+// Where a sample lies between frames: the frame before it, and rest / n_samples of the way to the next.
+struct Position {
+    long long frame, rest;
+};
+
+// The division by n_samples, exact, by reciprocal = (2^64 - 1) / n_samples: the quotient is at most 1 too small.
+__device__ __forceinline__ Position position(long long n, long long n_frames, long long n_samples, word reciprocal)
+{
+    const word scaled = (word)n * (word)n_frames;
+    long long frame = (long long)__umul64hi(scaled, reciprocal), rest = (long long)scaled - frame * n_samples;
+    if (rest >= n_samples) {
+        ++frame;
+        rest -= n_samples;
+    }
+    return {frame, rest};
+}
+
 __device__ __forceinline__ long long frame_of(long long j, long long n_frames)
 {
     return j < 0 ? 0 : j < n_frames ? j : n_frames - 1;

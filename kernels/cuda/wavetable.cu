@@ -3,46 +3,42 @@
 //     y(n) = a(n) T(n, phi(n))        T(n, phi) = sum_j r_j(n) (p W[j, c] + q W[j, c + 1])
 //
 // c, p, q: place of phi in a table (reading.cuh); r_j: linear weights of the frames around n; a: amplitudes blended by
-// overlapping Hann windows, or 1. phi is given, or summed up from f0: then `wavetable_clock` lays out the intervals
-// between frames of f0 first, and a sample's phase is exact, P + m A + m (m - 1) / 2 D before its own advance. f0,
-// amplitudes and tables have frames of their own number.
+// overlapping Hann windows, or 1. phi is given, or summed up from f0 (window.cuh). f0, amplitudes and tables have
+// frames of their own number.
 //
-// The gradient in phi is a reading of the next order, times the cotangent. `wavetable_sums` adds it up to the moments of
-// f0's intervals, and the one in a to frames; phase_gradient (harmonic.cu) makes f0's gradient of the moments. Writing
-// into tables is without atomics: a warp owns TILE points of a frame, in shared memory, and goes through the samples
-// that the frame sounds in, in order; long stretches are cut into pieces, whose sums are added afterwards, in order.
+// Backward, a warp has a stretch of samples and one of four tasks: the gradient in given phases, a reading of the next
+// order; sums over f0's intervals, the moments; sums over intervals between frames of amplitudes; or the gradient in
+// the tables. That is a scatter, without atomics: the warp owns a tile of points of one frame, in shared memory, and
+// goes through the samples in order. Long intervals are cut into pieces; a second launch adds these up, in order, and
+// makes f0's gradient of the moments.
 #include "blend.cuh"
-#include "phase.cuh"
+#include "phase_gradient.cuh"
 #include "reading.cuh"
+#include "window.cuh"
 
-#define THREADS 128        // of a block, one sample each
-#define SCAN_THREADS 256
-#define MOST_WARPS 8       // of a block that adds up samples
-#define TILE 2048          // points that a warp owns
+#define THREADS 128
+#define STRETCH 128  // samples that a warp reads, forward
+#define TILE 2048    // points that a warp owns, backward
 
-// What one interval between frames of f0 is: phase before its first sample, and increments.
-struct Clock {
-    word phase, base, slope;
-};
-
-// One batch item. phase is null if f0 and clock are given; amplitudes, if they are 1.
+// One batch item. Either phase or f0 is null; amplitudes, if they are 1.
 struct Item {
-    const real *phase, *f0;
-    const Clock* clock;
-    const real *tables, *amplitudes;
-    long long n_samples, n_f0, n_tables, n_amplitudes;
-    int n_points;
+    const real *phase, *f0, *tables, *amplitudes;
+    Timeline t;  // of f0
+    long long n_tables, n_amplitudes;
+    word reciprocal;  // of the number of samples
+    int n_points, order;
 };
 
-// Where a sample lies between frames: the frame before it, and rest / n_samples of the way to the next.
-struct Position {
-    long long frame, rest;
-};
+#define ITEM_PARAMETERS                                                                                               \
+    TIMELINE_PARAMETERS, long long n_tables, long long n_amplitudes, word reciprocal, int n_points, int order
+#define ITEM(b)                                                                                                       \
+    Item{phase ? phase + (b)*n_samples : nullptr, f0 ? f0 + (b)*n_frames : nullptr,                                   \
+         tables + (b)*n_tables * n_points, amplitudes ? amplitudes + (b)*n_amplitudes : nullptr,                      \
+         TIMELINE, n_tables, n_amplitudes, reciprocal, n_points, order}
 
-__device__ __forceinline__ Position position(long long n, long long n_frames, long long n_samples)
+__device__ __forceinline__ Position position(const Item& item, long long n, long long n_frames)
 {
-    const long long frame = n * n_frames / n_samples;
-    return {frame, n * n_frames - frame * n_samples};
+    return position(n, n_frames, item.t.n_samples, item.reciprocal);
 }
 
 __device__ __forceinline__ long long first_sample(long long frame, long long n_frames, long long n_samples)
@@ -50,40 +46,44 @@ __device__ __forceinline__ long long first_sample(long long frame, long long n_f
     return (frame * n_samples + n_frames - 1) / n_frames;
 }
 
-// phase times points is an integer of 64 bits behind the point and some before it. Not finite f0: NaN.
-__device__ __forceinline__ Place place_exact(const Item& item, long long n, int order)
+// Where a sample reads, before its order is known.
+struct Reading {
+    real given;   // phase, or
+    Phase exact;  // the sum of f0
+};
+
+// All lanes of a warp call it, n rising from lane to lane.
+__device__ __forceinline__ Reading reading_at(const Item& item, Window& window, long long n)
 {
-    const long long i = position(n, item.n_f0, item.n_samples).frame;
-    const word m = n - first_sample(i, item.n_f0, item.n_samples);
-    const Clock v = item.clock[i];
-    const word turns = v.phase + m * v.base + ((m * (m - 1)) >> 1) * v.slope;
-    const word part = turns * item.n_points;
-    const int cell = (int)__umul64hi(turns, item.n_points);
-    const real spoiled = 0 * (item.f0[i] + item.f0[frame_of(i + 1, item.n_f0)]);
-    const real slope = (real)(item.n_points / 6.283185307179586), none = order == 1 ? slope + spoiled : 0;
+    if (item.phase) return {item.phase[n], {0, 0}};
+    const long long i = position(item, n, item.t.n_intervals).frame;
+    return {0, phase_at(item.f0, window, i, n, item.t)};
+}
+
+// phase times points is an integer of 64 bits behind the point and some before it. Not finite f0: NaN.
+__device__ __forceinline__ Place place(const Item& item, const Reading& at, int order)
+{
+    if (item.phase) return place_given(at.given, item.n_points, order);
+    const word part = at.exact.turns * item.n_points;
+    const int cell = (int)__umul64hi(at.exact.turns, item.n_points);
+    const real slope = (real)(item.n_points / 6.283185307179586), none = order == 1 ? slope + at.exact.spoiled : 0;
     if (order > 0) return {cell, -none, none};
     const bool is_short = sizeof(real) == 4;
     const real u = (real)(long long)(part >> (is_short ? 40 : 11)) * (is_short ? (real)0x1p-24 : (real)0x1p-53);
-    return {cell, 1 - u + spoiled, u + spoiled};
-}
-
-__device__ __forceinline__ Place place(const Item& item, long long n, int order)
-{
-    return item.phase ? place_given(item.phase[n], item.n_points, order) : place_exact(item, n, order);
+    return {cell, 1 - u + at.exact.spoiled, u + at.exact.spoiled};
 }
 
 // After the last point comes the first one again.
 __device__ __forceinline__ int wrapped(int point, int n_points) { return point < n_points ? point : 0; }
 
 // The tables at sample n.
-__device__ __forceinline__ real reading(const Item& item, long long n, int order)
+__device__ __forceinline__ real read(const Item& item, const Place& p, long long n)
 {
-    const Place p = place(item, n, order);
-    const Position at = position(n, item.n_tables, item.n_samples);
+    const Position at = position(item, n, item.n_tables);
     const real* now = item.tables + at.frame * item.n_points;
     const real* later = item.tables + frame_of(at.frame + 1, item.n_tables) * item.n_points;
     const int c = wrapped(p.cell, item.n_points), d = wrapped(c + 1, item.n_points);
-    const real rising = (real)at.rest / (real)item.n_samples;
+    const real rising = (real)at.rest / (real)item.t.n_samples;
     const real here = fused(rising, later[c] - now[c], now[c]), there = fused(rising, later[d] - now[d], now[d]);
     return fused(p.low, here, p.high * there);
 }
@@ -92,201 +92,244 @@ __device__ __forceinline__ real reading(const Item& item, long long n, int order
 __device__ __forceinline__ real envelope(const Item& item, long long n)
 {
     if (!item.amplitudes) return 1;
-    const Position at = position(n, item.n_amplitudes, item.n_samples);
+    const Position at = position(item, n, item.n_amplitudes);
     const real a = item.amplitudes[at.frame], c = item.amplitudes[frame_of(at.frame + 1, item.n_amplitudes)];
     real falling, rising;
-    blend(WINDOW, 0, at.rest, item.n_samples, falling, rising);
+    blend(WINDOW, 0, at.rest, item.t.n_samples, falling, rising);
     return fused(rising, c - a, a);
 }
 
-__device__ __forceinline__ Item item_of(long long b, const real* phase, const real* f0, const Clock* clock,
-                                        const real* tables, const real* amplitudes, long long n_samples, long long n_f0,
-                                        long long n_tables, long long n_amplitudes, int n_points)
+// ------------------------------------------------------------------------------------------------------------- forward
+
+// out [batch, n_samples] and, of f0, final_phase [batch] in radians. Grid: batch x tiles of 4 stretches.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+wavetable_read(const real* __restrict__ phase, const real* __restrict__ f0, const double* __restrict__ initial_phase,
+               const word* __restrict__ segments, const real* __restrict__ tables, const real* __restrict__ amplitudes,
+               real* __restrict__ out, double* __restrict__ final_phase, ITEM_PARAMETERS)
 {
-    return {phase ? phase + b * n_samples : nullptr, f0 ? f0 + b * n_f0 : nullptr, clock ? clock + b * n_f0 : nullptr,
-            tables + b * n_tables * n_points, amplitudes ? amplitudes + b * n_amplitudes : nullptr, n_samples, n_f0,
-            n_tables, n_amplitudes, n_points};
-}
-
-// ------------------------------------------------------------------------------------------------------------- phases
-
-// clock [batch, n_f0] of f0 [batch, n_f0] in Hz, and final_phase [batch] in radians. Grid: batch.
-extern "C" __global__ void __launch_bounds__(SCAN_THREADS)
-wavetable_clock(const real* __restrict__ f0, const double* __restrict__ initial_phase, word* __restrict__ clock,
-                double* __restrict__ final_phase, long long n_samples, long long n_f0, double sample_rate,
-                double slope_scale)
-{
-    __shared__ word advances[SCAN_THREADS / 32];
-    const Timeline t = timeline(n_samples, n_f0, n_samples / n_f0, 0, n_f0, 1, sample_rate, slope_scale, 0);
-    const long long b = blockIdx.x, share = (n_f0 + SCAN_THREADS - 1) / SCAN_THREADS, begin = threadIdx.x * share;
-    const long long end = begin + share < n_f0 ? begin + share : n_f0;
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-
-    f0 += b * n_f0;
-    clock += b * n_f0 * 3;
-    word sum = 0;
-#pragma unroll 1
-    for (long long i = begin; i < end; ++i) sum += look_at(f0, i, 0, t).advance;
-    word until = sum;
-#pragma unroll
-    for (int d = 1; d < 32; d <<= 1) {
-        const word before = __shfl_up_sync(0xffffffffu, until, d);
-        if (lane >= d) until += before;
+    __shared__ word scratch[THREADS / 32];
+    const int lane = threadIdx.x & 31, size = THREADS / 32 * STRETCH;
+    const long long n_tiles = (n_samples + size - 1) / size, b = blockIdx.x / n_tiles;
+    const long long first = blockIdx.x % n_tiles * size, begin = first + (threadIdx.x >> 5) * STRETCH;
+    const long long end = begin + STRETCH < n_samples ? begin + STRETCH : n_samples;
+    const Item item = ITEM(b);
+    Window window = {};
+    if (f0) {
+        const long long i = position(item, first, n_intervals).frame;
+        const word* its = segments ? segments + b * n_segments(item.t) : nullptr;
+        window = window_from(item.f0, i, phase_before(item.f0, initial_phase[b], its, i, item.t, scratch), item.t);
     }
-    if (lane == 31) advances[warp] = until;
-    __syncthreads();
-    word phase = from_radians(initial_phase[b]) + until - sum;
 #pragma unroll 1
-    for (int w = 0; w < warp; ++w) phase += advances[w];
-#pragma unroll 1
-    for (long long i = begin; i < end; ++i) {
-        const Interval v = look_at(f0, i, 0, t);
-        clock[3 * i] = phase;
-        clock[3 * i + 1] = v.base;
-        clock[3 * i + 2] = v.slope;
-        phase += v.advance;
+    for (long long from = begin; from < end; from += 32) {
+        const long long n = from + lane < end ? from + lane : end - 1;
+        const Place p = place(item, reading_at(item, window, n), order);
+        const real y = read(item, p, n) * envelope(item, n);
+        if (from + lane < end) out[b * n_samples + n] = y;
     }
-    if (end == n_f0 && begin < end) final_phase[b] = to_radians(phase);
-}
-
-// ------------------------------------------------------------------------------------------------------------ readings
-
-// out [batch, n_samples]: readings of an order, times amplitudes and factor [batch, n_samples] where these are not null.
-// Grid: batch x tiles of THREADS samples.
-extern "C" __global__ void __launch_bounds__(THREADS)
-wavetable_read(const real* __restrict__ phase, const real* __restrict__ f0, const word* __restrict__ clock,
-               const real* __restrict__ tables, const real* __restrict__ amplitudes, const real* __restrict__ factor,
-               real* __restrict__ out, long long n_samples, long long n_f0, long long n_tables, long long n_amplitudes,
-               int n_points, int order)
-{
-    const long long n_tiles = (n_samples + THREADS - 1) / THREADS, b = blockIdx.x / n_tiles;
-    const long long n = blockIdx.x % n_tiles * THREADS + threadIdx.x;
-    if (n >= n_samples) return;
-    const Item item = item_of(b, phase, f0, (const Clock*)clock, tables, amplitudes, n_samples, n_f0, n_tables,
-                              n_amplitudes, n_points);
-    const real y = reading(item, n, order) * envelope(item, n);
-    out[b * n_samples + n] = factor ? factor[b * n_samples + n] * y : y;
+    if (f0 && begin < end && end == n_samples) {  // intervals after the last sample's are empty
+        const int last = (int)(position(item, n_samples - 1, n_intervals).frame - window.first);
+        const word after = __shfl_sync(ALL_LANES, window.after, last);
+        if (lane == 0) final_phase[b] = to_radians(after);
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------------ backward
 
-// The sum of v over the block, for thread 0. scratch: one for each warp. Begins with a barrier.
-__device__ inline double block_total(double v, double* scratch)
+// Of intervals between frames, a warp has `own`, or one of `pieces` of one.
+struct Share {
+    long long n_frames;
+    int own, pieces;
+};
+
+// The sum over a warp, for all its lanes.
+__device__ __forceinline__ double warp_total(real v)
 {
+    double sum = v;
 #pragma unroll
-    for (int d = 16; d; d >>= 1) v += __shfl_xor_sync(0xffffffffu, v, d);
-    __syncthreads();
-    if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = v;
-    __syncthreads();
-    double sum = 0;
-#pragma unroll 1
-    for (int w = 0; w < (int)blockDim.x >> 5; ++w) sum += scratch[w];
+    for (int d = 16; d; d >>= 1) sum += __shfl_xor_sync(ALL_LANES, sum, d);
     return sum;
 }
 
-// moments [batch, n_f0, 3] of the cotangents of the phases: sums of v, m v and m (m - 1) / 2 v over an interval; and
-// d_amplitudes [batch, n_amplitudes]; of g [batch, n_samples]. Either is null where it is not asked for. Grid: a block
-// for each interval, then for each frame of amplitudes.
-extern "C" __global__ void __launch_bounds__(32 * MOST_WARPS)
-wavetable_sums(const real* __restrict__ f0, const word* __restrict__ clock, const real* __restrict__ tables,
-               const real* __restrict__ amplitudes, const real* __restrict__ g, double* __restrict__ moments,
-               real* __restrict__ d_amplitudes, int batch, long long n_samples, long long n_f0, long long n_tables,
-               long long n_amplitudes, int n_points, int order)
+// What a sum over samples begins with, and what it knows of the phase.
+struct Source {
+    const real* g;
+    double initial_phase;
+    const word* segments;
+};
+
+__device__ __forceinline__ Window window_at(const Item& item, const Source& source, long long n)
 {
-    __shared__ double scratch[MOST_WARPS];
-    const long long n_intervals = moments ? batch * n_f0 : 0, place = blockIdx.x - n_intervals;
-    const bool is_interval = place < 0;
-    const long long n_frames = is_interval ? n_f0 : n_amplitudes, row = is_interval ? blockIdx.x : place;
-    const long long b = row / n_frames, j = row % n_frames;
-    const Item item = item_of(b, nullptr, f0, (const Clock*)clock, tables, amplitudes, n_samples, n_f0, n_tables,
-                              n_amplitudes, n_points);
-    g += b * n_samples;
-    const long long end = first_sample(j + 1, n_frames, n_samples);
-    if (is_interval) {
-        const long long begin = first_sample(j, n_frames, n_samples);
-        double s = 0, x = 0, q = 0;
+    if (item.phase) return {};
+    const long long i = position(item, n, item.t.n_intervals).frame;
+    const word before = warp_phase_before(item.f0, source.initial_phase, source.segments, i, item.t);
+    return window_from(item.f0, i, before, item.t);
+}
+
+// d_phase of samples begin .. begin + piece - 1.
+__device__ inline void phases(const Item& item, const Source& source, long long begin, int piece, real* d_phase)
+{
+    const long long end = begin + piece < item.t.n_samples ? begin + piece : item.t.n_samples;
 #pragma unroll 1
-        for (long long n = begin + threadIdx.x; n < end; n += blockDim.x) {
-            const double v = g[n] * envelope(item, n) * reading(item, n, order + 1), m = (double)(n - begin);
-            s += v;
-            x += m * v;
-            q += m * (m - 1) * 0.5 * v;
-        }
-        s = block_total(s, scratch);
-        x = block_total(x, scratch);
-        q = block_total(q, scratch);
-        if (threadIdx.x > 0) return;
-        moments[3 * row] = s;
-        moments[3 * row + 1] = x;
-        moments[3 * row + 2] = q;
-    } else {
-        double d = 0;
+    for (long long n = begin + threadIdx.x; n < end; n += 32)
+        d_phase[n] = source.g[n] * read(item, place_given(item.phase[n], item.n_points, item.order + 1), n);
+}
+
+// Sums over a share of intervals. moments [n_frames, pieces, 3], null if not asked for: of the cotangents v of phases,
+// v, m v and m (m - 1) / 2 v. weights [n_frames, pieces, 2], or null: of g T, falling and rising, for the frames of
+// amplitudes before and after.
+__device__ inline void sums(const Item& item, const Source& source, const Share& share, long long number, int piece,
+                            double* moments, double* weights)
+{
+    const int lane = threadIdx.x, part = (int)(number % share.pieces);
+    const long long first = number / share.pieces * share.own;
+    const long long last = first + share.own < share.n_frames ? first + share.own : share.n_frames;
+    long long end = first_sample(first, share.n_frames, item.t.n_samples);
+    Window window = {};
+    const long long begins = end + (long long)part * piece;
+    if (begins < item.t.n_samples) window = window_at(item, source, begins);
 #pragma unroll 1
-        for (long long n = first_sample(j ? j - 1 : 0, n_frames, n_samples) + threadIdx.x; n < end; n += blockDim.x) {
-            const Position at = position(n, n_frames, n_samples);
-            real falling, rising;
-            blend(WINDOW, 0, at.rest, n_samples, falling, rising);
-            const real weight = at.frame < j ? rising : j < n_frames - 1 ? falling : 1;  // the last frame is held
-            d += weight * g[n] * reading(item, n, order);
+    for (long long j = first; j < last; ++j) {
+        const long long start = end, begin = start + (long long)part * piece;
+        end = first_sample(j + 1, share.n_frames, item.t.n_samples);
+        const long long stop = share.pieces > 1 && begin + piece < end ? begin + piece : end;
+        real s = 0, x = 0, q = 0, before = 0, after = 0;
+#pragma unroll 1
+        for (long long from = begin; from < stop; from += 32) {
+            const bool is_there = from + lane < stop;
+            const long long n = is_there ? from + lane : stop - 1;
+            const Reading at = reading_at(item, window, n);
+            const real heard = is_there ? source.g[n] : 0;
+            if (moments) {
+                const real v = heard * envelope(item, n) * read(item, place(item, at, item.order + 1), n);
+                const real m = (real)(n - start);
+                s += v;
+                x = fused(m, v, x);
+                q = fused(m * (m - 1) * (real)0.5, v, q);
+            }
+            if (weights) {
+                const real v = heard * read(item, place(item, at, item.order), n);
+                real falling, rising;
+                blend(WINDOW, 0, n * share.n_frames - j * item.t.n_samples, item.t.n_samples, falling, rising);
+                before = fused(falling, v, before);
+                after = fused(rising, v, after);
+            }
         }
-        d = block_total(d, scratch);
-        if (threadIdx.x == 0) d_amplitudes[row] = (real)d;
+        const long long row = j * share.pieces + part;
+        if (moments) {
+            const double total[3] = {warp_total(s), warp_total(x), warp_total(q)};
+            if (lane == 0)
+                for (int k = 0; k < 3; ++k) moments[3 * row + k] = total[k];
+        }
+        if (weights) {
+            const double total[2] = {warp_total(before), warp_total(after)};
+            if (lane == 0)
+                for (int k = 0; k < 2; ++k) weights[2 * row + k] = total[k];
+        }
     }
 }
 
-// The adjoint of wavetable_read in the tables, applied to g: out [batch, n_tables, n_pieces, n_points], of every `piece`
-// samples that a frame sounds in. Grid: batch x frames x pieces x tiles of TILE points, a warp each.
+// The adjoint of reading, in the points of frame j's table from `first` on: out [n_points], of samples from the piece
+// `part` of those in which the frame sounds.
+__device__ inline void points(const Item& item, const Source& source, long long j, int part, int piece, int first,
+                              real* tile, real* out)
+{
+    const int lane = threadIdx.x, size = min(TILE, item.n_points - first);
+    const long long starts = first_sample(j > 0 ? j - 1 : 0, item.n_tables, item.t.n_samples);
+    const long long ends = first_sample(j + 1, item.n_tables, item.t.n_samples);
+    const long long begin = starts + (long long)part * piece, end = begin + piece < ends ? begin + piece : ends;
+    for (int k = lane; k < size; k += 32) tile[k] = 0;
+    __syncwarp();
+    Window window = {};
+    if (begin < end) window = window_at(item, source, begin);
+#pragma unroll 1
+    for (long long from = begin; from < end; from += 32) {
+        const bool is_there = from + lane < end;
+        const long long n = is_there ? from + lane : end - 1;
+        const Place p = place(item, reading_at(item, window, n), item.order);
+        const Position at = position(item, n, item.n_tables);
+        const real rising = (real)at.rest / (real)item.t.n_samples;
+        const real weight = at.frame < j ? rising : j < item.n_tables - 1 ? 1 - rising : 1;  // the last frame is held
+        const real v = weight * envelope(item, n) * source.g[n];
+        const int here = wrapped(p.cell, item.n_points), c = here - first, d = wrapped(here + 1, item.n_points) - first;
+        add_in_turns(tile, is_there && c < size ? max(c, -1) : -1, p.low * v);
+        add_in_turns(tile, is_there && d < size ? max(d, -1) : -1, p.high * v);
+    }
+    for (int k = lane; k < size; k += 32) out[first + k] = tile[k];
+}
+
+// What gradients of g [batch, n_samples] are made of; null where not asked for. d_phase [batch, n_samples]; moments
+// [batch, n_frames, pieces, 3]; weights [batch, n_amplitudes, pieces, 2], summed beside the moments where n_weights is
+// 0; d_tables [batch, n_tables, pieces, n_points]. Grid: batch x shares, a warp each: n_phases of phases, n_moments of
+// f0's intervals, n_weights of the amplitudes', and those of tables.
 extern "C" __global__ void __launch_bounds__(32)
-wavetable_write(const real* __restrict__ phase, const real* __restrict__ f0, const word* __restrict__ clock,
-                const real* __restrict__ amplitudes, const real* __restrict__ g, real* __restrict__ out,
-                long long n_samples, long long n_f0, long long n_tables, long long n_amplitudes, int n_points,
-                int order, int n_pieces, int piece)
+wavetable_gradients(const real* __restrict__ phase, const real* __restrict__ f0,
+                    const double* __restrict__ initial_phase, const word* __restrict__ segments,
+                    const real* __restrict__ tables, const real* __restrict__ amplitudes, const real* __restrict__ g,
+                    real* __restrict__ d_phase, double* __restrict__ moments, double* __restrict__ weights,
+                    real* __restrict__ d_tables, ITEM_PARAMETERS, int batch, int piece, int n_phases, int n_moments,
+                    int own_moments, int pieces_moments, int n_weights, int own_weights, int pieces_weights,
+                    int pieces_tables)
 {
     __shared__ real tile[TILE];
-    const int n_tiles = (n_points + TILE - 1) / TILE, first = blockIdx.x % n_tiles * TILE;
-    const int size = min(TILE, n_points - first), part = blockIdx.x / n_tiles % n_pieces;
-    const long long row = blockIdx.x / n_tiles / n_pieces, b = row / n_tables, j = row % n_tables;
-    const Item item = item_of(b, phase, f0, (const Clock*)clock, nullptr, amplitudes, n_samples, n_f0, n_tables,
-                              n_amplitudes, n_points);
-    const long long begin = first_sample(j ? j - 1 : 0, n_tables, n_samples) + (long long)part * piece;
-    const long long last = first_sample(j + 1, n_tables, n_samples), end = begin + piece < last ? begin + piece : last;
-
-    g += b * n_samples;
-    for (int k = threadIdx.x; k < size; k += 32) tile[k] = 0;
-    __syncwarp();
-#pragma unroll 1
-    for (long long start = begin; start < end; start += 32) {
-        const long long n = start + threadIdx.x;
-        int c = -1, d = -1;
-        real low = 0, high = 0;
-        if (n < end) {
-            const Place p = place(item, n, order);
-            const Position at = position(n, n_tables, n_samples);
-            const real rising = (real)at.rest / (real)n_samples;
-            const real weight = at.frame < j ? rising : j < n_tables - 1 ? 1 - rising : 1;  // the last frame is held
-            const real v = weight * envelope(item, n) * g[n];
-            low = p.low * v;
-            high = p.high * v;
-            c = wrapped(p.cell, n_points);
-            d = wrapped(c + 1, n_points) - first;
-            c -= first;
-        }
-        add_in_turns(tile, c < size ? max(c, -1) : -1, low);
-        add_in_turns(tile, d < size ? max(d, -1) : -1, high);
-    }
-    out += ((row * n_pieces + part) * n_points) + first;
-    for (int k = threadIdx.x; k < size; k += 32) out[k] = tile[k];
+    const unsigned n_shares = gridDim.x / batch;
+    const long long b = blockIdx.x / n_shares;
+    const Item item = ITEM(b);
+    const Source source = {g + b * n_samples, f0 ? initial_phase[b] : 0,
+                           segments ? segments + b * n_segments(item.t) : nullptr};
+    double* its_moments = moments ? moments + b * n_frames * pieces_moments * 3 : nullptr;
+    double* its_weights = weights ? weights + b * n_amplitudes * pieces_weights * 2 : nullptr;
+    int number = blockIdx.x % n_shares;
+    if (number < n_phases) return phases(item, source, (long long)number * piece, piece, d_phase + b * n_samples);
+    number -= n_phases;
+    if (number < n_moments)
+        return sums(item, source, {n_frames, own_moments, pieces_moments}, number, piece, its_moments,
+                    n_weights ? nullptr : its_weights);
+    number -= n_moments;
+    if (number < n_weights)
+        return sums(item, source, {n_amplitudes, own_weights, pieces_weights}, number, piece, nullptr, its_weights);
+    number -= n_weights;
+    const int n_tiles = (n_points + TILE - 1) / TILE, part = number / n_tiles % pieces_tables;
+    const long long j = number / n_tiles / pieces_tables;
+    points(item, source, j, part, piece, number % n_tiles * TILE, tile,
+           d_tables + ((b * n_tables + j) * pieces_tables + part) * n_points);
 }
 
-// d_tables [rows, n_points] from pieces [rows, n_pieces, n_points]. Grid: tiles of THREADS points of all rows.
-extern "C" __global__ void __launch_bounds__(THREADS)
-wavetable_add_pieces(const real* __restrict__ pieces, real* __restrict__ d_tables, long long n_rows, int n_points,
-                     int n_pieces)
+// Gradients from what they are made of; those that are null are not asked for, or complete. d_f0 [batch, n_frames] and
+// d_initial [batch] from moments and final_cotangent [batch], with sides [batch, n_frames, 2] as workspace;
+// d_amplitudes [batch, n_amplitudes] from weights; d_tables [rows, n_points] from parts [rows, pieces, n_points].
+// Grid: a block for each item if there is d_f0, then tiles of SCAN_THREADS amplitudes, then of points.
+extern "C" __global__ void __launch_bounds__(SCAN_THREADS)
+wavetable_finish(const double* __restrict__ moments, const double* __restrict__ final_cotangent,
+                 double* __restrict__ sides, real* __restrict__ d_f0, double* __restrict__ d_initial,
+                 const double* __restrict__ weights, real* __restrict__ d_amplitudes, const real* __restrict__ parts,
+                 real* __restrict__ d_tables, TIMELINE_PARAMETERS, long long n_amplitudes, long long n_rows,
+                 int n_points, int batch, int pieces_moments, int pieces_weights, int pieces_tables)
 {
-    const long long at = (long long)blockIdx.x * THREADS + threadIdx.x, row = at / n_points;
+    __shared__ ScanShared shared;
+    const unsigned n_scans = d_f0 ? batch : 0, n_all = (unsigned)(n_amplitudes * batch);
+    const unsigned n_adds = d_amplitudes ? (n_all + SCAN_THREADS - 1) / SCAN_THREADS : 0;
+    if (blockIdx.x < n_scans) {
+        const long long b = blockIdx.x;
+        return gradient_of_f0(moments + b * n_intervals * pieces_moments * 3, pieces_moments, final_cotangent[b],
+                              sides + b * n_intervals * 2, d_f0 + b * n_frames, d_initial + b, TIMELINE, shared);
+    }
+    if (blockIdx.x < n_scans + n_adds) {
+        const long long at = (long long)(blockIdx.x - n_scans) * SCAN_THREADS + threadIdx.x, j = at % n_amplitudes;
+        if (at >= n_all) return;
+        double sum = 0;
+        for (int k = 0; k < pieces_weights; ++k) {
+            const double* own = weights + 2 * (at * pieces_weights + k);
+            sum += own[0] + (j == n_amplitudes - 1 ? own[1] : 0);  // the last frame is held
+            if (j > 0) sum += own[1 - 2 * pieces_weights];
+        }
+        d_amplitudes[at] = (real)sum;
+        return;
+    }
+    const long long at = (long long)(blockIdx.x - n_scans - n_adds) * SCAN_THREADS + threadIdx.x;
+    const long long row = at / n_points;
     if (row >= n_rows) return;
-    pieces += row * n_pieces * n_points + at % n_points;
+    parts += row * pieces_tables * n_points + at % n_points;
     real sum = 0;
-    for (int k = 0; k < n_pieces; ++k) sum += pieces[(long long)k * n_points];
+    for (int k = 0; k < pieces_tables; ++k) sum += parts[(long long)k * n_points];
     d_tables[at] = sum;
 }

@@ -108,48 +108,59 @@ def test_a_delay_is_one_launch_and_one_for_each_gradient(calls):
     assert types(calls[2]) == "p" * 3 + "i64" + "i32" * 3
 
 
-def test_a_lookup_is_one_launch_and_one_for_each_gradient(calls):
+ITEM = "i64" * 6 + "f64" * 3 + "i64" * 2 + "u64" + "i32" * 2
+
+
+def test_a_lookup_is_one_launch_and_one_for_its_gradients(calls):
     phase, tables = torch.ones(2, 1000), torch.ones(2, 5, 4096)
     lookup = Lookup(phase, tables, 1, QUEUE)
     lookup.render(phase)
     lookup.gradients(phase, phase, tables)
-    read = ("wavetable_read", 2 * 8, 128)
-    assert shapes(calls) == [read, read, ("wavetable_write", 2 * 5 * 2, 32)]
-    assert calls[0].args[1:3] == (0, 0)  # no f0, no clock
-    assert calls[0].args[7:] == (1000, 0, 5, 0, 4096, 1)  # samples, frames of f0, tables and amplitudes, points, order
-    assert calls[1].args[-1] == 2
-    assert calls[2].args[6:] == (1000, 0, 5, 0, 4096, 1, 1, 1024)
+    # Backward a warp for the phases, and one for each frame and 2048 points.
+    assert shapes(calls) == [("wavetable_read", 2 * 2, 128), ("wavetable_gradients", 2 * (1 + 5 * 2), 32)]
+    read, gradients = calls
+    assert read.args[1:4] == (0, 0, 0)  # no f0, initial phase, segments
+    assert read.args[8] == 1000
+    assert read.args[17:] == (5, 0, (2**64 - 1) // 1000, 4096, 1)  # frames of tables, of amplitudes; points, order
+    assert types(read) == "p" * 8 + ITEM
+    assert types(gradients) == "p" * 11 + ITEM + "i32" * 10
+    assert gradients.args[25:] == (2, 1024, 1, 0, 1, 1, 0, 1, 1, 1)
 
 
 def oscillator(n_tables=5, n_samples=1000):
     f0, tables, phase = torch.ones(2, 10), torch.ones(2, n_tables, 64), torch.zeros(2, dtype=torch.float64)
-    return Oscillator(f0, tables, phase, phase, n_samples, 16000, 0, QUEUE), f0, tables, phase
+    return Oscillator(f0, tables, phase, n_samples, 16000, 0, QUEUE), f0, tables, phase
 
 
-def test_a_synthesizer_is_two_launches(calls):
-    kernels, f0, *_ = oscillator()
-    kernels.play(f0[:, :3].contiguous(), torch.ones(2, 1000))
-    clock, read = calls
-    assert shapes(calls) == [("wavetable_clock", 2, 256), ("wavetable_read", 2 * 8, 128)]
-    assert clock.args[4:] == (1000, 10, 16000.0, 100 * 16000.0)
-    assert types(clock) == "p" * 4 + "i64" * 2 + "f64" * 2
+def test_a_synthesizer_is_one_launch(calls):
+    kernels, f0, _, phase = oscillator()
+    kernels.play(f0[:, :3].contiguous(), torch.ones(2, 1000), phase)
+    (read,) = calls
+    assert shapes(calls) == [("wavetable_read", 2 * 2, 128)]
     assert read.args[0] == 0  # no given phase
-    assert read.args[2] == clock.args[2]
-    assert read.args[7:11] == (1000, 10, 5, 3)
+    assert read.args[8:13] == (1000, 10, 100, 0, 10)  # samples, intervals, hop, first frame, frames
+    assert read.args[14:18] == (16000.0, 100 * 16000.0, 0, 5)
+    assert read.args[18] == 3  # frames of amplitudes
 
 
-def test_a_synthesizers_gradients_are_three_launches_after_the_clock_and_one_more_for_long_tables(calls):
-    for n_tables, more in ((5, []), (1, [("wavetable_add_pieces", 1, 128)])):
-        calls.clear()
-        kernels, f0, tables, phase = oscillator(n_tables, 2000)
-        a, g = torch.ones(2, 4), torch.ones(2, 2000)
-        kernels.pull_back(g, a, phase, f0, a, tables, phase)
-        n_pieces = 1 + len(more)
-        write = ("wavetable_write", 2 * n_tables * n_pieces, 32)
-        sums = ("wavetable_sums", 2 * (10 + 4), 256)  # an interval of amplitudes has more than 256 samples
-        assert shapes(calls)[1:] == [sums, ("phase_gradient", 2, 256), write, *more]
-        assert calls[1].args[5] == calls[2].args[0]  # the moments
-        assert types(calls[1]) == "p" * 7 + "i32" + "i64" * 4 + "i32" * 2
+@pytest.mark.parametrize(
+    ("n_tables", "n_amplitudes", "shares", "adds"),
+    [
+        (5, 4, 2 + 2 + 5, 0),  # 5 intervals of 200 samples a warp, 2 of 500; tables of 2 x 400 samples in one piece
+        (5, 10, 2 + 5, 0),  # one sum for both
+        (1, 4, 2 + 2 + 2, 1),  # 2000 samples of a table in two pieces, which are added up
+    ],
+)
+def test_a_synthesizers_gradients_are_two_launches(calls, n_tables, n_amplitudes, shares, adds):
+    kernels, f0, tables, phase = oscillator(n_tables, 2000)
+    a, g = torch.ones(2, n_amplitudes), torch.ones(2, 2000)
+    kernels.pull_back(g, a, phase, f0, a, tables, phase)
+    # Then a block for each scan of f0, one for all amplitudes, and those for points.
+    assert shapes(calls) == [("wavetable_gradients", 2 * shares, 32), ("wavetable_finish", 2 + 1 + adds, 256)]
+    gradients, finish = calls
+    assert gradients.args[8:10] == (finish.args[0], finish.args[5])  # moments and weights
+    assert (gradients.args[10] == finish.args[7]) == (adds > 0)
+    assert types(finish) == "p" * 9 + "i64" * 6 + "f64" * 3 + "i64" * 2 + "i32" * 5
 
 
 def test_only_what_is_asked_for_is_launched(calls):
@@ -157,7 +168,17 @@ def test_only_what_is_asked_for_is_launched(calls):
     a, g = torch.ones(2, 10), torch.ones(2, 1000)
     kernels.pull_back(g, a, phase, None, a)
     kernels.pull_back(g, a, phase, None, None, tables)
-    assert shapes(calls)[1:] == [("wavetable_sums", 2 * 10, 32), ("wavetable_write", 2 * 5, 32)]
+    assert shapes(calls) == [
+        ("wavetable_gradients", 2, 32), ("wavetable_finish", 1, 256), ("wavetable_gradients", 2 * 5, 32)
+    ]  # fmt: skip
+
+
+def test_many_intervals_of_a_synthesizer_are_added_up_by_a_launch_before(calls):
+    f0, tables, phase = torch.ones(2, 1025), torch.ones(2, 1, 64), torch.zeros(2, dtype=torch.float64)
+    kernels = Oscillator(f0, tables, phase, 5000, 16000, 0, QUEUE)
+    kernels.play(f0, torch.ones(2, 5000), phase)
+    assert shapes(calls) == [("segment_advances", 2 * 2, 128), ("wavetable_read", 2 * 10, 128)]
+    assert calls[0].args[1] == calls[1].args[3]
 
 
 # --------------------------------------------------------------------------------------------------------- the bridge
