@@ -26,10 +26,10 @@ from fastddsp.training.audio import read_audio
 
 RATE = 16000
 ROOM = Path(__file__).parent / "room.flac"
-SECONDS = 1.2  # where the response has fallen by 70 dB
+SECONDS = 1.2  # where 70 dB of the energy have gone
 SIZE_M = (9.0, 7.0, 4.0)
-SOURCE_M, TOWARDS = (3.1, 2.4, 1.5), (0.8, 0.55, 0.0)
-DISTANCE_SAMPLES = 117  # 2.5 m: a whole number, so that the direct sound is one sample
+SOURCE_M, TOWARDS = (2.1, 1.9, 1.5), (0.8, 0.55, 0.0)
+DISTANCE_SAMPLES = 187  # 4 m: a whole number, so that the direct sound is one sample
 SOUND_M_PER_S = 343.0
 WALLS = {
     "east": "wooden_lining",
