@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fastddsp.models.decoders import RnnFcDecoder
+from fastddsp.models.effects import Reverb
 from fastddsp.models.inverse_synthesis import InverseConfig
 from fastddsp.models.midi_autoencoder import MidiConfig
 from fastddsp.models.notes import pianoroll_of_pitch
@@ -29,6 +30,7 @@ with needs_extra():
 
 ADAM_EPSILON = 1e-7
 DECAY_STEPS = 10_000
+ROOM_DB = 6.0  # a listener beyond the critical distance, as most are
 # Held-out examples that are tracked, drawn and played in the logs at every validation.
 N_EXAMPLES = 2
 SYNTHETIC_KEYS = (28.0, 84.0)  # the highest is within the 1200 Hz up to which `ddsp_inv` finds a pitch
@@ -46,6 +48,18 @@ def tilt_harmonics(decoder: RnnFcDecoder, slope: float) -> None:
     bias = torch.logit(0.5 * harmonic ** (-slope / math.log(10.0)))
     with torch.no_grad():
         decoder.dense_out.bias[start : start + len(bias)] = bias
+
+
+def ring(reverb: Reverb, rt60: float, sample_rate: int, generator: torch.Generator) -> None:
+    """Let a reverb begin as a room: noise that decays by 60 dB in rt60 seconds, ROOM_DB above the direct sound.
+
+    What rings from the first step on is the room's to explain. Beside a silent room an instrument learns to ring by
+    itself, and then the room is in its way.
+    """
+    time = torch.arange(reverb.reverb_length, dtype=torch.float64) / sample_rate
+    response = torch.randn(len(time), generator=generator, dtype=torch.float64) * 10.0 ** (-3.0 * time / rt60)
+    with torch.no_grad():
+        reverb.ir.copy_(response * (10.0 ** (ROOM_DB / 20.0) / response.norm()))
 
 
 class ModelModule(pl.LightningModule):
@@ -83,21 +97,32 @@ class ModelModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam and its decay."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, eps=ADAM_EPSILON)
+        rates = self.learning_rates()
+        groups: dict[str, list[torch.nn.Parameter]] = {prefix: [] for prefix in rates}
+        for name, parameter in self.model.named_parameters():
+            groups[max((prefix for prefix in rates if name.startswith(prefix)), key=len)].append(parameter)
+        optimizer = torch.optim.Adam(
+            [{"params": groups[prefix], "lr": rate} for prefix, rate in rates.items()], eps=ADAM_EPSILON
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def learning_rates(self) -> dict[str, float]:
+        """Learning rate of the first step, by the beginning of a parameter's name; the longest that fits holds."""
+        return {"": self.learning_rate}
 
     def _rate_factor(self, step: int) -> float:
         return self.decay ** (step / DECAY_STEPS)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A learning rate that is given anew replaces the checkpoint's."""
-        groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
-        for group in groups:
-            group["initial_lr"] = self.learning_rate
-            group["lr"] = self.learning_rate * self._rate_factor(checkpoint["global_step"])
+        rates = list(self.learning_rates().values())
+        for state in checkpoint["optimizer_states"]:
+            for group, rate in zip(state["param_groups"], rates, strict=True):
+                group["initial_lr"] = rate
+                group["lr"] = rate * self._rate_factor(checkpoint["global_step"])
         for schedule in checkpoint["lr_schedulers"]:
-            schedule["base_lrs"] = [self.learning_rate] * len(schedule["base_lrs"])
+            schedule["base_lrs"] = rates
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Draw this step's noise from its number."""
@@ -156,11 +181,14 @@ class InstrumentModule(ModelModule):
       initial_slope: harmonic k starts with k^-initial_slope of the first one's weight; 0 starts with all alike, as
         magenta/ddsp does, which leaves those too loud that few notes of the data set have below Nyquist.
       seed: of the noise.
+      room_rt60: reverberation time in seconds of the room that a reverb begins as; None: it begins silent, as
+        magenta/ddsp's does. See fastddsp.training.late_reverb for an estimate.
+      room_learning_rate: of the reverb in the first step; None: that of the rest.
       context_seconds: beginning of every window that is played and does not count in the loss: what it leaves in the
         room is heard in the rest. As long as the room to be learnt; 0 for none.
 
     Raises:
-      ValueError: context_seconds leaves nothing of a window.
+      ValueError: context_seconds leaves nothing of a window, or room_rt60 is given and there is no response to learn.
     """
 
     def __init__(
@@ -170,6 +198,8 @@ class InstrumentModule(ModelModule):
         decay: float = 0.98,
         initial_slope: float = 2.0,
         seed: int = 0,
+        room_rt60: float | None = None,
+        room_learning_rate: float | None = None,
         context_seconds: float = 0.0,
     ) -> None:
         # The data set holds the loudness of the whole recording, which a window's own audio gives wrongly at its ends.
@@ -181,6 +211,21 @@ class InstrumentModule(ModelModule):
                 f"s, got {context_seconds:g}"
             )
         tilt_harmonics(self.model.decoder, initial_slope)
+        self.room_learning_rate = room_learning_rate
+        if room_rt60 is not None:
+            reverb = getattr(self.model.processor_group, "reverb", None)
+            if not isinstance(reverb, Reverb) or not room_rt60 > 0:
+                raise ValueError(
+                    f"room_rt60 must be above 0 seconds, and config must have a reverb_length and reverb_type "
+                    f'"impulse_response", got {room_rt60}, {config.reverb_length} and "{config.reverb_type}"'
+                )
+            ring(reverb, room_rt60, config.sample_rate, torch.Generator().manual_seed(seed))
+
+    def learning_rates(self) -> dict[str, float]:
+        """A rate for the reverb, if it has one of its own."""
+        if self.room_learning_rate is None:
+            return super().learning_rates()
+        return {"": self.learning_rate, "processor_group.reverb.": self.room_learning_rate}
 
     def features(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the model reads of a batch, at the frames of its f0: power too, for models that read it."""
