@@ -100,6 +100,7 @@ def compile_cuda(
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
 
+@lru_cache
 def ptx(source: str, architecture: str, options: tuple[str, ...] = (), *, name: str = "kernel.cu") -> str:
     """The PTX of a source, with its lines."""
     every = (*options, "-lineinfo", *CUPY_OPTIONS)

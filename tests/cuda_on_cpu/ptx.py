@@ -7,6 +7,7 @@ the manual gives. Instructions are in ptx_instructions.py.
 
 import os
 import re
+from collections import ChainMap
 from collections.abc import Iterator
 
 from tests.cuda_on_cpu.executor import KernelError, Library, compile_shared, shared_memory
@@ -97,7 +98,8 @@ class Program:
 
     def _statements(self, body: str, names: Names, registers: list[str]) -> list[str]:
         code: list[str] = []
-        scopes: list[dict[str, str]] = [{}]
+        scopes: ChainMap[str, str] = ChainMap({})
+        names.widths = scopes
         line = 0
         for raw in _split_statements(body):
             for file, row in re.findall(r"\.loc\s+(\d+)\s+(\d+)[^\n]*", raw):
@@ -106,16 +108,15 @@ class Program:
             statement = " ".join(re.sub(DIRECTIVES, "", raw).split())
             if statement in ("{", "}"):
                 code.append(statement)
-                scopes = [*scopes, {}] if statement == "{" else scopes[:-1]
+                names.widths = scopes = scopes.new_child() if statement == "{" else scopes.parents
             elif found := re.match(r"\.reg\s+" + TYPE + r"\s+(.*)", statement):
                 declared = _registers(*found.groups())
-                scopes[-1].update(declared)
-                target = registers if len(scopes) == 1 else code
+                scopes.update(declared)  # the innermost
+                target = registers if len(scopes.maps) == 1 else code
                 target += [f"{width} v_{name} = 0;" for name, width in declared.items()]
             elif statement.endswith(":"):
                 code.append(statement.replace("$", "D_") + ";")
             elif statement and not statement.startswith("."):
-                names.widths = {name: width for scope in scopes for name, width in scope.items()}
                 counted = "++cs_instructions; " if self.count else ""
                 code.append(f'\n#line {line} "{self.name}"\n{counted}{self._instruction(statement, names, line)}')
         return code

@@ -5,7 +5,7 @@ names. `translate` picks the function by the operation's first word.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.cuda_on_cpu.executor import KernelError
@@ -48,7 +48,7 @@ class Names:
     shared: dict[str, tuple[int, int]]
     dynamic: set[str]
     functions: set[str]
-    widths: dict[str, str] = field(default_factory=dict)
+    widths: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, operand: str, kind: str) -> str:
         """C++ for an operand read as `kind`."""
