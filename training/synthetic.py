@@ -2,7 +2,7 @@
 
     level of harmonic k (dB) = slope log2(k) + resonances(k f0) + evens(k) + jitter_k     within a note
     audio = harmonics at f0(t), faded in and dying away, + noise of a smooth random spectrum
-            + partials at multiples of f0 / m, 30 to 80 dB below the tone, + a white floor
+            + partials at multiples of f0 / m, far below the tone, + a white floor
 
 Everything is drawn anew for each example: notes and rests, their pitch with vibrato, level, decay and timbre. The
 ranges are wide on purpose: a network that finds the pitch of all of these finds that of instruments among them.
@@ -42,6 +42,7 @@ class RandomNotes:
       level_db: lowest and highest level of a note, in dB of full scale.
       notes: of an example, rests among them.
       rest_share: of the notes that are rests.
+      loop_db: lowest and highest level of the partials at multiples of f0 / m, in dB of the tone.
     """
 
     sample_rate: int = 16000
@@ -52,6 +53,7 @@ class RandomNotes:
     level_db: tuple[float, float] = (-50.0, -3.0)
     notes: int = 2
     rest_share: float = 0.1
+    loop_db: tuple[float, float] = (-80.0, -30.0)
 
     def __call__(self, batch: int, n_frames: int, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """Draw a batch.
@@ -142,7 +144,7 @@ class RandomNotes:
     ) -> torch.Tensor:
         """Faint partials at multiples of a whole fraction of f0, in half of the notes, [batch, n_samples]."""
         periods = draw.of_notes(self.notes, 2.0, 6.99).floor().gather(1, note)[..., None]
-        below = torch.where(draw.chance(self.notes, 0.5) > 0, draw.of_notes(self.notes, -80.0, -30.0), SILENT_DB)
+        below = torch.where(draw.chance(self.notes, 0.5) > 0, draw.of_notes(self.notes, *self.loop_db), SILENT_DB)
         slope = draw.uniform(1, 1, low=-12.0, high=0.0) * torch.log2(torch.arange(1, self.n_harmonics + 1))
         shares = db_to_amplitude(slope + 6.0 * draw.normal(1, self.n_harmonics)).expand(-1, note.shape[1], -1)
         shares = normalize_harmonics(shares, f0_hz / periods, self.sample_rate)
