@@ -102,7 +102,7 @@ __device__ __forceinline__ real envelope(const Item& item, long long n)
 // ------------------------------------------------------------------------------------------------------------- forward
 
 // out [batch, n_samples] and, of f0, final_phase [batch] in radians. Grid: batch x tiles of 4 stretches.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
 wavetable_read(const real* __restrict__ phase, const real* __restrict__ f0, const double* __restrict__ initial_phase,
                const word* __restrict__ segments, const real* __restrict__ tables, const real* __restrict__ amplitudes,
                real* __restrict__ out, double* __restrict__ final_phase, ITEM_PARAMETERS)

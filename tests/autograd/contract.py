@@ -319,12 +319,15 @@ def gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tens
     return torch.autograd.grad(outputs, inputs, cotangents(outputs))
 
 
-def library_calls(op: Op, inputs: Sequence[Tensor] | None = None) -> list[tuple[torch._ops.OpOverload, tuple]]:
+def library_calls(
+    op: Op, inputs: Sequence[Tensor] | None = None, n_samples: int = SMALL.samples
+) -> list[tuple[torch._ops.OpOverload, tuple]]:
     """Calls of `fastddsp::` ops that a public function makes for its value and two derivatives: [(op, arguments)].
 
     Args:
       op: the function.
       inputs: its tensors, small ones on the CPU by default.
+      n_samples: length of the audio, for functions that take it.
     """
     calls = []
 
@@ -337,7 +340,7 @@ def library_calls(op: Op, inputs: Sequence[Tensor] | None = None) -> list[tuple[
 
     inputs = op.make() if inputs is None else inputs
     with Record():
-        outputs = op(inputs)
+        outputs = op(inputs, n_samples)
         cotangent = [v.requires_grad_() for v in cotangents(outputs)]
         first = torch.autograd.grad(outputs, inputs, cotangent, create_graph=True)
         torch.autograd.grad(first, [*inputs, *cotangent], cotangents(first), allow_unused=True)

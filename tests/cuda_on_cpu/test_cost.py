@@ -3,8 +3,11 @@
 An instruction is an issue slot: the figure that bounds these kernels on a GPU, gated so that it cannot creep up.
 """
 
+import os
 import re
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
+from multiprocessing import get_context
 
 import pytest
 
@@ -35,7 +38,7 @@ REGISTERS = {
     "oscillator_bank": (64, 64),
     "oscillator_sum": (40, 64),
     "oscillator_gradients": (80, 104),
-    "wavetable_read": (104, 104),
+    "wavetable_read": (112, 112),
     "wavetable_gradients": (128, 160),
     "wavetable_finish": (64, 64),
     "delay_read": (24, 32),
@@ -44,9 +47,15 @@ REGISTERS = {
 
 
 @lru_cache
-def compiled(file: str, architecture: str, float64: bool) -> tuple[bytes, str]:
+def processes() -> ProcessPoolExecutor:
+    """NVRTC compiles one source at a time in a process, so it gets as many as there are processors."""
+    return ProcessPoolExecutor(os.cpu_count(), get_context("spawn"))
+
+
+@lru_cache
+def compiling(file: str, architecture: str, float64: bool) -> Future:
     options = (*launch.options(float64), *nvrtc.CUPY_OPTIONS, "-lineinfo", *nvrtc.STRICT)
-    return nvrtc.compile_cuda(launch.source(file), architecture, options, name=file)
+    return processes().submit(nvrtc.compile_cuda, launch.source(file), architecture, options, name=file)
 
 
 def registers(log: str) -> dict[str, int]:
@@ -56,17 +65,19 @@ def registers(log: str) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
 @pytest.mark.parametrize("float64", [False, True], ids=["float32", "float64"])
 @pytest.mark.parametrize("file", FILES)
-def test_no_warning_no_spill_no_local_memory(file, float64, architecture, record_property):
-    _, log = compiled(file, architecture, float64)
-    assert "warning" not in log
-    used = registers(log)
-    record_property(f"registers, {file}", used)
-    assert used.keys() <= REGISTERS.keys()
-    assert {kernel: count for kernel, count in used.items() if count > nvrtc.slack() * REGISTERS[kernel][float64]} == {}
-    assert not re.search(r"[1-9]\d* bytes (stack frame|spill|lmem)", log)
+def test_no_warning_no_spill_no_local_memory(file, float64, record_property):
+    images = {architecture: compiling(file, architecture, float64) for architecture in nvrtc.ARCHITECTURES}
+    for architecture, image in images.items():
+        _, log = image.result()
+        used = registers(log)
+        record_property(f"registers, {file}, sm_{architecture}", used)
+        assert "warning" not in log
+        assert not re.search(r"[1-9]\d* bytes (stack frame|spill|lmem)", log)
+        assert used.keys() <= REGISTERS.keys()
+        allowed = {kernel: nvrtc.slack() * REGISTERS[kernel][float64] for kernel in used}
+        assert {kernel: count for kernel, count in used.items() if count > allowed[kernel]} == {}, architecture
 
 
 BLOCK = 13  # harmonics of a block
@@ -106,7 +117,7 @@ TERMS = 8 * 9  # of the 9 sums of a thread, that a turn of the loop adds
     ],
 )
 def test_issue_slots_of_a_multiply_add_of_the_filters(kernel, n_loops, slots, record_property):
-    instructions, labels = sass.functions(compiled("fir.cu", "90", False)[0])[kernel]
+    instructions, labels = sass.functions(compiling("fir.cu", "90", False).result()[0])[kernel]
     loops = [loop for loop in sass.innermost_loops(instructions, labels) if loop.kinds["float32"] == TERMS]
     record_property(f"issue slots, {kernel}", [loop.instructions / TERMS for loop in loops])
     assert len(loops) == n_loops
@@ -136,7 +147,7 @@ def test_issue_slots_of_a_partial_sample(kernel, holds, units, slots, arithmetic
 
 def loop_of(kernel: str, file: str, holds: str, header: str = "") -> sass.Loop:
     """The innermost loop that holds a line of the source, or of its header."""
-    instructions, labels = sass.functions(compiled(file, "90", False)[0])[kernel]
+    instructions, labels = sass.functions(compiling(file, "90", False).result()[0])[kernel]
     place = header or file
     lines = (launch.HERE / place).read_text("utf-8").splitlines()
     (at,) = [number for number, text in enumerate(lines, 1) if holds in text]
