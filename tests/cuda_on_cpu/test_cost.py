@@ -52,6 +52,15 @@ def processes() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(os.cpu_count(), get_context("spawn"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _processes_end():
+    yield
+    if processes.cache_info().currsize:
+        processes().shutdown()
+        processes.cache_clear()
+        compiling.cache_clear()
+
+
 @lru_cache
 def compiling(file: str, architecture: str, float64: bool) -> Future:
     options = (*launch.options(float64), *nvrtc.CUPY_OPTIONS, "-lineinfo", *nvrtc.STRICT)
