@@ -4,8 +4,8 @@
 //     products  of interval i: sum_n g(n) m_k(n) w_t(n) sin(theta_k(n) + psi), and the moments of
 //               v_k(n) = g(n) a_k(n) cos(theta_k(n) + psi), from which the gradients of all frames are made
 //
-// Phases are 64-bit integers, bit for bit those of kernels/cpu/partial_phases.py: phi(m) = P + (m + 1) A + m (m + 1)/2 D
-// in an interval, so that samples T apart follow from two additions,
+// Phases are 64-bit integers, bit for bit those of kernels/cpu/partial_phases.py: in an interval
+// phi(m) = P + (m + 1) A + m (m + 1)/2 D, so that samples T apart follow from two additions,
 //
 //     phi(m + T) = phi(m) + S,   S(m) = T A + (m T + T (T + 1) / 2) D,   S(m + T) = S(m) + T T D
 //
@@ -18,7 +18,7 @@
 // from the intervals' products, on the way back through the phases' prefix sum. Results depend neither on the grid nor
 // on the order in which blocks run.
 #include "blend.cuh"
-#include "phase.cuh"
+#include "partial_intervals.cuh"
 
 #define SAMPLES (16 / (int)sizeof(real))  // of a thread, forward
 #define THREADS 128                       // of a block, forward
@@ -26,130 +26,15 @@
 #define TILE 256                          // samples that are staged together, backward
 #define SCAN_WARPS 16                     // of a block that walks along all intervals, a partial for each lane
 
-#define ALWAYS 0xffffffffu                // below Nyquist throughout the interval
-
-struct Line {
-    long long n_samples, n_intervals, hop, first_frame, n_frames;  // hop: n_samples / n_intervals, rounded down
-    double per_sample, per_step;  // make turns of Hz: 1 / sample_rate, n_intervals / (n_samples sample_rate)
-    double nyquist;
-    int n_partials;
-};
-
-// Where an interval lies.
-struct Span {
-    long long start;  // its first sample
-    int count;        // samples
-    double fraction;  // of the way to the next frame, at the first sample
-};
-
-// One partial in one interval.
-struct __align__(16) Partial {
-    word phase, base, slope;  // just before the first sample; A and D
-    real a0, a1;              // amplitudes of two frames
-    unsigned from, length;    // samples at which it is below Nyquist, counted from the interval's first
-};
-
-__device__ __forceinline__ long long first_sample(long long i, const Line& line)
-{
-    const long long rest = line.n_samples - line.hop * line.n_intervals;  // mostly none, which saves a division
-    return i * line.hop + (rest ? (i * rest + line.n_intervals - 1) / line.n_intervals : 0);
-}
-
-__device__ __forceinline__ Span span_of(long long i, const Line& line)
-{
-    const long long start = first_sample(i, line), late = start * line.n_intervals - i * line.n_samples;
-    const double fraction = late ? __ddiv_rn((double)late, (double)line.n_samples) : 0.0;
-    return {start, (int)(first_sample(i + 1, line) - start), fraction};
-}
-
-__device__ __forceinline__ const real* row(const real* frames, long long j, const Line& line)
-{
-    return frames + frame_of(j, line.n_frames) * line.n_partials;
-}
-
-// A and D of a partial whose frequency goes from a to c: rounded where the CPU rounds.
-__device__ __forceinline__ void increments(double a, double c, const Span& span, const Line& line, word& base,
-                                           word& slope)
-{
-    const double rise = __dsub_rn(c, a);
-    base = fixed_point(__dmul_rn(__dadd_rn(a, __dmul_rn(rise, span.fraction)), line.per_sample));
-    slope = fixed_point(__dmul_rn(rise, line.per_step));
-}
-
-__device__ __forceinline__ word triangle(word m) { return (m * (m + 1)) >> 1; }
-
-// The phase after `count` samples, on the grid.
-__device__ __forceinline__ word after(word phase, word base, word slope, int count)
-{
-    const word n = count;
-    return (phase + n * base + ((n * (n - 1)) >> 1) * slope + 0x2000) & ~(word)0x3fff;
-}
-
-// Where partial k stands after interval i, if it stood at `phase` before.
-__device__ inline word advanced(word phase, const real* frequencies, long long i, int k, const Line& line)
-{
-    const Span span = span_of(i, line);
-    word base, slope;
-    const long long frame = line.first_frame + i;
-    increments(row(frequencies, frame, line)[k], row(frequencies, frame + 1, line)[k], span, line, base, slope);
-    return after(phase, base, slope, span.count);
-}
-
-// Whether a frequency on its way from a to c is below Nyquist at sample m of interval i.
-__device__ __forceinline__ bool is_below(double a, double c, long long i, unsigned m, const Span& span,
-                                         const Line& line)
-{
-    const double rest = (double)((span.start + m) * line.n_intervals - i * line.n_samples);
-    return a + (c - a) * (rest / (double)line.n_samples) < line.nyquist;
-}
-
-// Where partial p is below Nyquist: what is linear crosses it once.
-__device__ inline void set_limits(Partial& p, double a, double c, long long i, const Span& span, const Line& line)
-{
-    p.from = 0;
-    p.length = (a < c ? a : c) < line.nyquist ? ALWAYS : 0;
-    if (p.length == 0 || (a > c ? a : c) < line.nyquist) return;
-    unsigned low = 0, high = span.count;  // the first sample on the other side
-#pragma unroll 1
-    while (low < high) {
-        const unsigned middle = low + (high - low) / 2;
-        if (is_below(a, c, i, middle, span, line) == (a < c))
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    p.from = a < c ? 0 : low;
-    p.length = a < c ? low : span.count - low;
-}
-
-// Partial k of interval i, but for its amplitudes. phases [n_intervals, n_partials] is null where intervals are few.
-__device__ inline Partial look_at(const real* frequencies, const double* initial_phase, const word* phases, long long i,
-                                  int k, const Span& span, const Line& line)
-{
-    Partial p;
-    const double a = row(frequencies, line.first_frame + i, line)[k];
-    const double c = row(frequencies, line.first_frame + i + 1, line)[k];
-    increments(a, c, span, line, p.base, p.slope);
-    p.phase = phases ? phases[i * line.n_partials + k] : from_radians(initial_phase[k]);
-    if (!phases)
-#pragma unroll 1
-        for (long long before = 0; before < i; ++before) p.phase = advanced(p.phase, frequencies, before, k, line);
-    set_limits(p, a, c, i, span, line);
-    p.a0 = p.a1 = (real)(a * 0 + c * 0);  // NaN where a frequency is not finite: it sounds throughout
-    if (p.a0 != 0) p.from = 0, p.length = ALWAYS;
-    return p;
-}
-
 // --------------------------------------------------------------------------------------------------- phases, by a scan
 
 // phases [batch, n_intervals, n_partials]: just before every interval. Grid: batch x groups of 32 partials.
 extern "C" __global__ void __launch_bounds__(32 * SCAN_WARPS)
 partial_phases(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
-               word* __restrict__ phases, long long n_samples, long long n_intervals, long long hop,
-               long long first_frame, long long n_frames, double per_sample, double per_step, int n_partials)
+               word* __restrict__ phases, LINE_PARAMETERS)
 {
     __shared__ word advances[SCAN_WARPS][32];
-    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, 0, n_partials};
+    const Line line = LINE;
     const int n_groups = (n_partials + 31) / 32, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const long long b = blockIdx.x / n_groups;
     const int k = blockIdx.x % n_groups * 32 + lane;
@@ -204,17 +89,15 @@ __device__ __forceinline__ void add_partial(const Partial& p, const Places& at, 
 
 // audio [batch, n_samples], final_phase [batch, n_partials] in radians. frequencies [batch, n_frames, n_partials] in
 // Hz, initial_phase [batch, n_partials] in radians, amplitudes like frequencies; phases: of partial_phases, or null
-// where intervals are few. A team of `team` threads renders an interval, or team * SAMPLES of its samples. Grid: batch x
-// groups of THREADS / team intervals x rounds.
+// where intervals are few. A team of `team` threads renders an interval, or team * SAMPLES of its samples. Grid: batch
+// x groups of THREADS / team intervals x rounds.
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
 partials_bank(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
               const real* __restrict__ amplitudes, const word* __restrict__ phases, real* __restrict__ audio,
-              double* __restrict__ final_phase, long long n_samples, long long n_intervals, long long hop,
-              long long first_frame, long long n_frames, double per_sample, double per_step, double nyquist,
-              int n_partials, int method, int quarter_turns, int team, int rounds)
+              double* __restrict__ final_phase, LINE_PARAMETERS, int method, int quarter_turns, int team, int rounds)
 {
     __shared__ Partial staged[THREADS];
-    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
+    const Line line = LINE;
     const int teams = THREADS / team, member = threadIdx.x % team;
     const long long n_groups = (n_intervals + teams - 1) / teams;
     const long long b = blockIdx.x / (n_groups * rounds), first = blockIdx.x / rounds % n_groups * teams;
@@ -413,47 +296,36 @@ __device__ inline void gradient(const real* frequencies, const double* initial_p
     }
 }
 
+#define GRADIENT_PARAMETERS                                                                                           \
+    const real *__restrict__ frequencies, const double *__restrict__ initial_phase, const word *__restrict__ phases,  \
+        const real *__restrict__ g, const real *__restrict__ amplitudes, real *__restrict__ products,                 \
+        LINE_PARAMETERS, int method, int quarter_turns, int width
+#define GRADIENT_ARGUMENTS                                                                                            \
+    frequencies, initial_phase, phases, g, amplitudes, products, LINE, method, quarter_turns, width, tile, room
+
 // The three kernels differ in what they are asked for. Grid: batch x intervals x groups of `width` partials.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
-partials_gradients(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
-                   const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
-                   real* __restrict__ products, long long n_samples, long long n_intervals, long long hop,
-                   long long first_frame, long long n_frames, double per_sample, double per_step, double nyquist,
-                   int n_partials, int method, int quarter_turns, int width)
+partials_gradients(GRADIENT_PARAMETERS)
 {
     __shared__ Sample tile[TILE];
     __shared__ real room[MOST_THREADS];
-    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
-    gradient<true, true>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns,
-                         width, tile, room);
+    gradient<true, true>(GRADIENT_ARGUMENTS);
 }
 
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
-partials_analysis(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
-                  const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
-                  real* __restrict__ products, long long n_samples, long long n_intervals, long long hop,
-                  long long first_frame, long long n_frames, double per_sample, double per_step, double nyquist,
-                  int n_partials, int method, int quarter_turns, int width)
+partials_analysis(GRADIENT_PARAMETERS)
 {
     __shared__ Sample tile[TILE];
     __shared__ real room[MOST_THREADS];
-    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
-    gradient<true, false>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns,
-                          width, tile, room);
+    gradient<true, false>(GRADIENT_ARGUMENTS);
 }
 
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1)
-partials_moments(const real* __restrict__ frequencies, const double* __restrict__ initial_phase,
-                 const word* __restrict__ phases, const real* __restrict__ g, const real* __restrict__ amplitudes,
-                 real* __restrict__ products, long long n_samples, long long n_intervals, long long hop,
-                 long long first_frame, long long n_frames, double per_sample, double per_step, double nyquist,
-                 int n_partials, int method, int quarter_turns, int width)
+partials_moments(GRADIENT_PARAMETERS)
 {
     __shared__ Sample tile[TILE];
     __shared__ real room[MOST_THREADS];
-    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, per_step, nyquist, n_partials};
-    gradient<false, true>(frequencies, initial_phase, phases, g, amplitudes, products, line, method, quarter_turns,
-                          width, tile, room);
+    gradient<false, true>(GRADIENT_ARGUMENTS);
 }
 
 // ------------------------------------------------------------------------------------------------ gradients of frames
@@ -478,11 +350,10 @@ __device__ inline double of_frame(const real* rows, long long stride, long long 
 extern "C" __global__ void __launch_bounds__(32 * SCAN_WARPS)
 partials_frames(const real* __restrict__ products, const double* __restrict__ final_cotangent, real* __restrict__ sides,
                 real* __restrict__ d_amplitudes, real* __restrict__ d_frequencies, double* __restrict__ d_initial,
-                long long n_samples, long long n_intervals, long long hop, long long first_frame, long long n_frames,
-                double per_sample, int n_partials, int method)
+                LINE_PARAMETERS, int method)
 {
     __shared__ double sums[SCAN_WARPS][32];
-    const Line line = {n_samples, n_intervals, hop, first_frame, n_frames, per_sample, 0, 0, n_partials};
+    const Line line = LINE;
     const int n_groups = (n_partials + 31) / 32, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int tap_kinds = d_amplitudes ? n_taps(method) : 0;
     const long long b = blockIdx.x / n_groups, stride = (long long)(tap_kinds + (d_frequencies ? 3 : 0)) * n_partials;

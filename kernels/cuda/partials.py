@@ -46,15 +46,15 @@ class Bank:
         n_samples, short = timeline.n_samples, timeline.n_samples // self.n_intervals
         sizes = n_samples, self.n_intervals, short, timeline.first_frame, self.n_frames
         per_step = self.n_intervals / (n_samples * sample_rate)
-        self.lies = (*map(np.int64, sizes), np.float64(1 / sample_rate))
-        self.lies_and_step = *self.lies, np.float64(per_step)
-        self.n_taps, self.method = 4 if method == "cubic" else 2, np.int32(METHODS.index(method))
-        self.settings = np.float64(nyquist), np.int32(self.n_partials), self.method, np.int32(quarter_turns % 4)
+        rates = 1 / sample_rate, per_step, nyquist
+        self.line = *map(np.int64, sizes), *map(np.float64, rates), np.int32(self.n_partials)
+        self.n_taps = 4 if method == "cubic" else 2
+        self.method, self.quarter_turns = np.int32(METHODS.index(method)), np.int32(quarter_turns % 4)
         self.n_scans = self.batch * -(-self.n_partials // 32)
         phases = None
         if self.n_intervals > FEW_INTERVALS:  # float64 by name, 64-bit integers inside
             phases = initial_phase.new_empty((self.batch, self.n_intervals, self.n_partials))
-            args = (frequencies, initial_phase, phases, *self.lies_and_step, np.int32(self.n_partials))
+            args = frequencies, initial_phase, phases, *self.line
             self._launch("partial_phases", self.n_scans, SCAN_THREADS, args)
         self.frequencies, self.initial_phase, self.phases = frequencies, initial_phase, phases
 
@@ -64,11 +64,9 @@ class Bank:
         team = min(max(4, 1 << (-(-self.hop // samples) - 1).bit_length()), THREADS)
         rounds = -(-self.hop // (team * samples))
         n_groups = -(-self.n_intervals // (THREADS // team))
-        controls = self.frequencies, self.initial_phase, amplitudes, self.phases
-        self._launch(
-            "partials_bank", self.batch * n_groups * rounds, THREADS,
-            (*controls, audio, final_phase, *self.lies_and_step, *self.settings, np.int32(team), np.int32(rounds)),
-        )  # fmt: skip
+        tensors = self.frequencies, self.initial_phase, amplitudes, self.phases, audio, final_phase
+        args = *tensors, *self.line, self.method, self.quarter_turns, np.int32(team), np.int32(rounds)
+        self._launch("partials_bank", self.batch * n_groups * rounds, THREADS, args)
 
     def gradient(
         self, g: Any, amplitudes: Any, final_cotangent: Any, d_amplitudes: Any = None, d_frequencies: Any = None,
@@ -89,14 +87,12 @@ class Bank:
         products = g.new_empty((self.batch, self.n_intervals, n_kinds, self.n_partials))
         kernel = ("partials_moments", "partials_analysis", "partials_gradients")[need_amplitudes * (1 + need_phase)]
         width, n_threads = shares(self.n_partials)
-        controls = self.frequencies, self.initial_phase, self.phases, g, amplitudes, products
-        self._launch(
-            kernel, self.batch * self.n_intervals * -(-self.n_partials // width), n_threads,
-            (*controls, *self.lies_and_step, *self.settings, np.int32(width)),
-        )  # fmt: skip
+        tensors = self.frequencies, self.initial_phase, self.phases, g, amplitudes, products
+        args = *tensors, *self.line, self.method, self.quarter_turns, np.int32(width)
+        self._launch(kernel, self.batch * self.n_intervals * -(-self.n_partials // width), n_threads, args)
         sides = g.new_empty((self.batch, self.n_intervals, 2, self.n_partials)) if need_phase else None
         results = d_amplitudes, d_frequencies, d_initial if need_phase else None
-        args = products, final_cotangent, sides, *results, *self.lies, np.int32(self.n_partials), self.method
+        args = products, final_cotangent, sides, *results, *self.line, self.method
         self._launch("partials_frames", self.n_scans, SCAN_THREADS, args)
 
     def _launch(self, kernel: str, n_blocks: int, n_threads: int, args: tuple) -> None:

@@ -89,7 +89,7 @@ def test_backward_is_two_launches_that_hand_over_products(calls, needs, kernel, 
     assert first.args[5] == last.args[0]  # the products
     assert (last.args[2] == 0, last.args[3] == 0) == (needs == "amplitudes", needs == "phase")
     assert types(first) == "p" * 6 + "i64" * 5 + "f64" * 3 + "i32" * 4
-    assert types(last) == "p" * 6 + "i64" * 5 + "f64" + "i32" * 2
+    assert types(last) == "p" * 6 + "i64" * 5 + "f64" * 3 + "i32" * 2
 
 
 # ---------------------------------------------------------------------------------------------- delays and wavetables
