@@ -326,9 +326,9 @@ def changed(mutant: Mutant, text: str) -> str:
 
 
 def tests_of(file: str) -> list[str]:
-    """The tests that run on a mutant of a source: its own, after those of phases where it has any."""
+    """The tests that run on a mutant of a source: its own, then those of phases where it has any."""
     has_phases = '"phase.cuh"' in launch.source(file)
-    return [str(FOLDER / test) for test in (*["test_phase.py"] * has_phases, f"test_{Path(file).stem}.py")]
+    return [str(FOLDER / test) for test in (f"test_{Path(file).stem}.py", *["test_phase.py"] * has_phases)]
 
 
 def remembered() -> dict[str, str]:
@@ -402,10 +402,9 @@ def main(arguments: list[str]) -> int:
         for mutant, text in try_all(chosen, Path(folder)):
             print(f"{mutant.file:12s} {mutant.name:60s} {text}", flush=True)
             survivors += text == "survives"
-            if "::" in text:
+            if "::" in text and "--remember" in arguments:
                 caught_by[key(mutant)] = text
-    if "--remember" in arguments:
-        REMEMBERED.write_text(json.dumps(caught_by, indent=0, sort_keys=True) + "\n", "utf-8")
+                REMEMBERED.write_text(json.dumps(caught_by, indent=0, sort_keys=True) + "\n", "utf-8")
     print(f"{len(chosen) - survivors} of {len(chosen)} caught")
     return int(survivors > (1 - ENOUGH) * len(chosen))
 
