@@ -17,7 +17,7 @@
 #include "window.cuh"
 
 #define THREADS 128
-#define STRETCH 128  // samples that a warp reads, forward
+#define STRETCH 256  // samples that a warp reads, forward
 #define TILE 2048    // points that a warp owns, backward
 
 // One batch item. Either phase or f0 is null; amplitudes, if they are 1.
@@ -261,7 +261,7 @@ __device__ inline void points(const Item& item, const Source& source, long long 
 // [batch, n_frames, pieces, 3]; weights [batch, n_amplitudes, pieces, 2], summed beside the moments where n_weights is
 // 0; d_tables [batch, n_tables, pieces, n_points]. Grid: batch x shares, a warp each: n_phases of phases, n_moments of
 // f0's intervals, n_weights of the amplitudes', and those of tables.
-extern "C" __global__ void __launch_bounds__(32)
+extern "C" __global__ void __launch_bounds__(32, 1)
 wavetable_gradients(const real* __restrict__ phase, const real* __restrict__ f0,
                     const double* __restrict__ initial_phase, const word* __restrict__ segments,
                     const real* __restrict__ tables, const real* __restrict__ amplitudes, const real* __restrict__ g,

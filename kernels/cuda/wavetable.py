@@ -17,7 +17,7 @@ from fastddsp.kernels.cuda.launch import Queue
 from fastddsp.kernels.phase import Timeline
 
 FILE = "wavetable.cu"
-SAMPLES = 512  # of a block, forward
+SAMPLES = 1024  # of a block, forward
 THREADS = 128
 SCAN_THREADS = 256
 TILE = 2048  # points whose gradient a warp adds up

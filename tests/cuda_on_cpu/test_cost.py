@@ -39,7 +39,7 @@ REGISTERS = {
     "oscillator_sum": (40, 64),
     "oscillator_gradients": (80, 104),
     "wavetable_read": (112, 112),
-    "wavetable_gradients": (128, 160),
+    "wavetable_gradients": (160, 168),
     "wavetable_finish": (64, 64),
     "delay_read": (24, 32),
     "delay_write": (48, 48),

@@ -14,7 +14,7 @@ from fastddsp.kernels.cuda.wavetable import Lookup, Oscillator
 from fastddsp.kernels.reference import wavetable as reference
 from tests.autograd.test_wavetable import SYNTHESIS
 from tests.cuda_on_cpu.conftest import executor_of
-from tests.cuda_on_cpu.launching import QUEUE
+from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden import load
 from tests.golden.compare import check
 from tests.kernels.test_wavetable import RATE, assert_close, problems, rounded
@@ -221,3 +221,23 @@ def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
     for result in results:
         for x, y in zip(result, results[0], strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+# ---------------------------------------------------------------------------------------------------------------- cost
+
+
+@pytest.mark.needs_compiler
+@pytest.mark.needs_nvrtc
+def test_instructions_of_all_launches_for_a_sample(monkeypatch, record_property):
+    """64 intervals of 64 samples; one table, and one for each interval."""
+    counted = Executor(from_ptx("90", count=True))
+    monkeypatch.setattr(launch, "launch", counted)
+    for n_tables, backward in ((1, 760), (64, 1280)):
+        f0, a, wavetables, g, initial, final = tensors(*problem_of(np.float32, 64 * 64, 64, 64, n_tables, 64))
+        oscillator = Oscillator(f0, wavetables, initial, 64 * 64, RATE, 0, QUEUE)
+        oscillator.play(a, g.clone(), final)
+        oscillator.pull_back(g, a, final, f0.clone(), a.clone(), wavetables.clone(), initial.clone())
+        executed = {kernel: counts["instructions"] / g.numel() for kernel, counts in counted.counts.items()}
+        record_property(f"instructions a sample, {n_tables} tables", executed)
+        assert executed["wavetable_read"] <= 265
+        assert executed["wavetable_gradients"] + executed["wavetable_finish"] <= backward
