@@ -6,7 +6,7 @@ With m the tracked pitch in semitones and L the loudness of the sound, primes fo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from fastddsp.models.presets import load_preset
 from fastddsp.training.dataset import load_features, read_manifest
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.metrics import hz_to_semitones
-from fastddsp.training.pitch import get_tracker
-from fastddsp.training.prepare import extract_features
+from fastddsp.training.pitch import get_tracker, track_pitch
+from fastddsp.training.prepare import loudness
 from fastddsp.training.resynthesize import Instrument, load_instrument, play, shift_loudness
 
 with needs_extra():
@@ -27,23 +27,32 @@ with needs_extra():
 
 MINUTES = 11
 STEPS = 5000
-SWEEP = (-12.0, -8.0, -4.0, 4.0, 8.0, 12.0)  # semitones, or dB; the rows are of the outermost two
+SWEEP = (-12.0, -6.0, 6.0, 12.0)  # semitones, or dB; the rows are of the outermost two
 LISTEN_HZ = (80.0, 2000.0)  # an octave below the violin's lowest note, and the tracker's limit
+MOST_CORRECTED_DB = 6.0
 QUANTILES = (0.01, 0.99)  # of the training frames: what lies between counts as the range trained on
 
 
 TEXT = f"""A small violin (`tiny_instrument` with 128 recurrent channels, 2 layers before and after, no reverb)
 learnt {MINUTES - 2} minutes of rendered phrases. The pitch and loudness of two more minutes were moved, one at a
-time, by an octave and by {max(SWEEP):g} dB down and up, and played; every sound was tracked (swift-f0 from
-{LISTEN_HZ[0]:g} to {LISTEN_HZ[1]:g} Hz). A figure is the median over frames of how far the sound's change from the
-unshifted playing is from what was asked. Frames count in which a pitch is played and heard, in both
-sounds, and whose shifted pitch the tracker can hear. *In
-range* are those whose shifted pitch and loudness lie between the 1st and 99th percentile of the training's frames;
-*anywhere* are all, also where this violin was never heard."""
+time, by an octave and by {max(SWEEP):g} dB down and up, and played; the tracker (swift-f0 from {LISTEN_HZ[0]:g} to
+{LISTEN_HZ[1]:g} Hz) heard each sound with its gain undone, since its confidence follows level. A figure is the
+median over frames of how far the sound's change from the unshifted playing is from what was asked. Frames count in
+which a pitch is played and heard, in both sounds, and whose shifted pitch the tracker can hear. *Up* and *down*
+count those frames whose shifted pitch and loudness lie between the 1st and 99th percentile of the training's;
+*anywhere* counts all, also where this violin was never heard. *Corrected once*: each sound was played a second
+time, with the loudness curve raised by what the first one lacked."""
 CAPTION = (
     "Medians over all frames, bars from the 5th to the 95th percentile: pitch moved on the left, loudness on the right."
 )
-REMARKS: tuple[str, ...] = ()
+REMARKS = (
+    "An octave up, the loudness of what this violin plays is more than 1 dB short. The spectral loss asks for no "
+    "loudness (`loudness_weight` does; it was not tried here). Playing twice, the second time with the loudness "
+    "curve raised by what the first one lacked, brings it to a small fraction of a dB.",
+    "Tracked at its own level, a sound 12 dB down lost its pitch in 16 % of the frames; but so did 14 % of the "
+    "frames of a recording that was simply turned down by as much. With the gain undone before the tracker hears "
+    "it, hardly any lose it.",
+)
 
 Curves = dict[str, np.ndarray]
 
@@ -56,13 +65,15 @@ class Change:
         pitch_cents: How much more the pitch rose than it should, [n_frames].
         loudness_db: How much more the loudness rose than it should, [n_frames].
         in_range: Whether the frame's shifted pitch and loudness were trained on, [n_frames].
-        lost: Share of the frames pitched before that have no pitch any more.
+        n_asked: Frames that were pitched before.
+        n_lost: Those of them that have no pitch any more.
     """
 
     pitch_cents: np.ndarray
     loudness_db: np.ndarray
     in_range: np.ndarray
-    lost: float
+    n_asked: int
+    n_lost: int
 
 
 def run(work: Path, quick: bool) -> Outcome:
@@ -75,15 +86,16 @@ def run(work: Path, quick: bool) -> Outcome:
     curves = [load_features(held_out, sound) for sound in read_manifest(held_out)[1]]
     before = [sound_of(violin, phrase) for phrase in curves]
     pitch = {s: change(violin, curves, before, ranges, s, 0.0) for s in SWEEP}
-    loudness = {d: change(violin, curves, before, ranges, 0.0, d) for d in SWEEP}
+    corrected = octave_corrected(violin, curves, ranges)
+    louder = {d: change(violin, curves, before, ranges, 0.0, d) for d in SWEEP}
     return Outcome(
         "Pitch and loudness, one without the other",
         TEXT,
-        [*rows_of("pitch", pitch), *rows_of("loudness", loudness)],
+        [*rows_of("pitch", pitch), *corrected, *rows_of("loudness", louder)],
         [training],
         REMARKS,
-        {"control": (figure_of(pitch, loudness), CAPTION)},
-        {"trained_range": ranges, "pitch_moved": summaries(pitch), "loudness_moved": summaries(loudness)},
+        {"control": (figure_of(pitch, louder), CAPTION)},
+        {"trained_range": ranges, "pitch_moved": summaries(pitch), "loudness_moved": summaries(louder)},
     )
 
 
@@ -99,11 +111,33 @@ def trained_range(data: Path) -> dict[str, tuple[float, float]]:
     return {name: tuple(np.quantile(values, QUANTILES).tolist()) for name, values in quantities.items()}
 
 
-def sound_of(violin: Instrument, phrase: Curves, semitones: float = 0.0, db: float = 0.0) -> Curves:
-    """The features of what the violin makes of shifted curves."""
+def sound_of(
+    violin: Instrument, phrase: Curves, semitones: float = 0.0, db: float = 0.0, corrected: bool = False
+) -> Curves:
+    """The features of what the violin makes of shifted curves; the tracker hears it with the gain undone.
+
+    Args:
+        violin: What plays.
+        phrase: The curves.
+        semitones: Their shift in pitch.
+        db: Their shift in loudness.
+        corrected: Play twice, the second time asking for more loudness where the first had too little.
+    """
+    settings = violin.settings
     f0_hz = phrase["f0_hz"] * np.float32(2.0 ** (semitones / 12.0))
-    audio = play(violin, f0_hz, shift_loudness(phrase["loudness_db"], db).astype(np.float32), seed=SEED)
-    return extract_features(audio, replace(violin.settings, fmin=LISTEN_HZ[0], fmax=LISTEN_HZ[1]))
+    asked_db = shift_loudness(phrase["loudness_db"], db).astype(np.float32)
+    audio = play(violin, f0_hz, asked_db, seed=SEED)
+    if corrected:
+        missing_db = np.clip(asked_db - loudness(audio, settings), -MOST_CORRECTED_DB, MOST_CORRECTED_DB)
+        audio = play(violin, f0_hz, shift_loudness(asked_db, missing_db).astype(np.float32), seed=SEED)
+    heard_hz, confidence = track_pitch(
+        audio * np.float32(10.0 ** (-db / 20.0)),
+        settings.sample_rate,
+        settings.frame_rate,
+        fmin=LISTEN_HZ[0],
+        fmax=LISTEN_HZ[1],
+    )
+    return {"f0_hz": heard_hz, "f0_confidence": confidence, "loudness_db": loudness(audio, settings)}
 
 
 def change(
@@ -113,18 +147,17 @@ def change(
     ranges: dict[str, tuple[float, float]],
     semitones: float,
     db: float,
+    corrected: bool = False,
 ) -> Change:
     """Play the curves shifted, and compare with the sounds before."""
     threshold = get_tracker(violin.settings.tracker).threshold
     found = []
     for phrase, old in zip(curves, before, strict=True):
-        new = sound_of(violin, phrase, semitones, db)
+        new = sound_of(violin, phrase, semitones, db, corrected)
         found.append(errors(phrase, old, new, semitones, db, ranges, threshold))
-    pitch, loudness, in_range, lost = zip(*found, strict=True)
-    return Change(
-        *(np.concatenate(x) for x in (pitch, loudness, in_range)),
-        lost=sum(map(np.sum, lost)) / max(1, sum(map(len, lost))),
-    )
+    pitch, loudness_db, in_range, lost = zip(*found, strict=True)
+    gone = np.concatenate(lost)
+    return Change(*(np.concatenate(x) for x in (pitch, loudness_db, in_range)), len(gone), int(gone.sum()))
 
 
 def errors(
@@ -160,21 +193,36 @@ def errors(
 
 
 def rows_of(moved: str, found: dict[float, Change]) -> list[Row]:
-    """The figures of the largest shifts, both ways together."""
-    both = [found[min(found)], found[max(found)]]
-    pitch, loudness, in_range = (
-        np.concatenate([getattr(c, name) for c in both]) for name in ("pitch_cents", "loudness_db", "in_range")
-    )
-    shift = "± 1 octave" if moved == "pitch" else f"± {max(found):g} dB"
+    """The figures of the largest shifts: each way within the range trained on, both ways wherever they lead."""
     bounds = {"pitch": 20.0, "loudness": 2.0 if moved == "loudness" else 1.0}
+    down, up = found[min(found)], found[max(found)]
+    shift = "1 octave" if moved == "pitch" else f"{max(found):g} dB"
     rows = []
-    for where, chosen in (("in range", in_range), ("anywhere", np.ones_like(in_range))):
-        for name, errors_of, unit in (("pitch", pitch, "cents"), ("loudness", loudness, "dB")):
-            off = np.abs(errors_of[chosen])
-            what = f"{moved} moved by {shift}, {where}: {name} off by"
-            rows.append(_median_row(what, off, unit, bounds[name]))
-    lost = 100.0 * float(np.mean([c.lost for c in both]))
-    return [*rows, Row(f"{moved} moved by {shift}: frames that lost their pitch", lost, "%", len(pitch), "frames")]
+    for said, changes in ((f"up {shift}", [up]), (f"down {shift}", [down]), (f"± {shift}, anywhere", [down, up])):
+        anywhere = len(changes) > 1
+        for name, unit in (("pitch", "cents"), ("loudness", "dB")):
+            off = [np.abs(getattr(c, f"{name}_{unit.lower()}")[c.in_range | anywhere]) for c in changes]
+            rows.append(_median_row(f"{moved} {said}: {name} off by", np.concatenate(off), unit, bounds[name]))
+        n_frames = sum(c.n_asked for c in changes)
+        if anywhere:
+            lost = 100.0 * sum(c.n_lost for c in changes) / max(1, n_frames)
+            rows.append(Row(f"{moved} {said}: frames that lost their pitch", lost, "%", n_frames, "frames"))
+    return rows
+
+
+def octave_corrected(violin: Instrument, curves: Sequence[Curves], ranges: dict[str, tuple[float, float]]) -> list[Row]:
+    """How far loudness is off an octave up and down, where every sound was corrected once."""
+    before = [sound_of(violin, phrase, corrected=True) for phrase in curves]
+    found = {
+        "up": change(violin, curves, before, ranges, max(SWEEP), 0.0, corrected=True),
+        "down": change(violin, curves, before, ranges, min(SWEEP), 0.0, corrected=True),
+    }
+    return [
+        _median_row(
+            f"pitch {way} 1 octave, corrected once: loudness off by", np.abs(c.loudness_db[c.in_range]), "dB", 1.0
+        )
+        for way, c in found.items()
+    ]
 
 
 def _median_row(what: str, off: np.ndarray, unit: str, at_most: float) -> Row:
@@ -190,18 +238,18 @@ def summaries(found: dict[float, Change]) -> dict[str, dict[str, list[float]]]:
         f"{shift:+g}": {
             "pitch_cents": np.quantile(c.pitch_cents, (0.05, 0.5, 0.95)).tolist(),
             "loudness_db": np.quantile(c.loudness_db, (0.05, 0.5, 0.95)).tolist(),
-            "lost": [c.lost],
+            "lost": [c.n_lost / c.n_asked],
         }
         for shift, c in found.items()
         if c.pitch_cents.size
     }
 
 
-def figure_of(pitch: dict[float, Change], loudness: dict[float, Change]) -> Figure:
+def figure_of(pitch: dict[float, Change], louder: dict[float, Change]) -> Figure:
     """Errors of pitch (above) and loudness (below) against the shift asked for."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots(2, 2, sharey="row")
-    for column, (label, found) in enumerate((("semitones asked for", pitch), ("dB asked for", loudness))):
+    for column, (label, found) in enumerate((("semitones asked for", pitch), ("dB asked for", louder))):
         for axis, (name, unit) in zip(axes[:, column], (("pitch_cents", "cents"), ("loudness_db", "dB")), strict=True):
             heard = {shift: getattr(c, name) for shift, c in found.items() if c.pitch_cents.size}
             low, middle, high = np.array([np.quantile(x, (0.05, 0.5, 0.95)) for x in heard.values()]).reshape(-1, 3).T

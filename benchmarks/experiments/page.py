@@ -32,7 +32,7 @@ def markdown(experiments: list[dict[str, Any]]) -> str:
     ]
     for result in experiments:
         link = f"[{result['title']}](#{slug(result['title'])})"
-        lines += [_row(link, row) for row in result["rows"]]
+        lines += [_row(link if i == 0 else "", row) for i, row in enumerate(result["rows"])]
     for result in experiments:
         lines += ["", *_section(result)]
     return "\n".join(lines)
