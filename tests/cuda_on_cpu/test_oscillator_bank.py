@@ -160,7 +160,7 @@ def test_no_schedule_shows_a_race_or_a_stray_access(monkeypatch, build, name):
 @pytest.mark.needs_compiler
 @pytest.mark.needs_nvrtc
 def test_instructions_of_all_launches_for_a_partial_sample(monkeypatch, record_property):
-    """Memory moves 9 bytes a partial-sample forward and 28 backward: 80 and 250 instructions of a GPU's time."""
+    """Memory moves 13 bytes a partial-sample forward and 28 backward: 115 and 250 instructions of an H100's time."""
     counted = Executor(from_ptx("90", count=True))
     monkeypatch.setattr(launch, "launch", counted)
     frequencies, amplitudes, g = (torch.from_numpy(x) for x in problem_of(np.float32, 1536, 16))
