@@ -188,17 +188,23 @@ def test_the_model_is_that_of_the_page():
     page = (readme.ROOT / command.PAGE).read_text()
 
     def counted(column: int, *rows: str) -> tuple[float, ...]:
+        """The last number of a cell of each row."""
         lines = [re.findall(rf"^\| {row}.*$", page, re.MULTILINE) for row in rows]
-        return tuple(float(re.findall(r"[\d.]+", line.split("|")[column + 1])[0]) for (line,) in lines)
+        return tuple(float(re.findall(r"[\d.]+", line.split("|")[column + 1])[-1]) for (line,) in lines)
 
     bank = r"forward \| \d", "gradients of amplitudes and f0"  # its loop, K = 1000, K = 100
     partials = "partials, a partial-sample, forward", "gradients of amplitudes and frequencies"
     for column, n in ((2, 1000), (3, 100)):
         assert CASES[f"harmonic bank, K={n}"].instructions == counted(column, *bank)
         assert CASES[f"partials, K={n}"].instructions == counted(column, *partials)
-    for name, row in {"filter, 65 bands": "filter, 128 taps", "filtered noise, 65 bands": "the same on noise"}.items():
-        forward, backward = counted(1, row), counted(2, row)
-        assert CASES[name].instructions == forward + backward
+    for columns, name, row in (
+        ((1, 2), "filter, 65 bands", "filter, 128 taps"),
+        ((1, 2), "filtered noise, 65 bands", "the same on noise"),
+        ((2, 3), "20 oscillators, a frequency a sample", "oscillators, sample-wise, a"),
+        ((2, 3), "wavetables of 512 points", "wavetable synthesis, a sample"),
+        ((2, 3), "delay up to 400 samples", "delay, a sample"),
+    ):
+        assert CASES[name].instructions == sum((counted(column, row) for column in columns), ())
 
 
 def test_the_page_says_what_was_measured_or_that_nothing_was():
