@@ -14,7 +14,7 @@ from fastddsp.benchmarks.report import write
 
 PAGE = ROOT / "docs/experiments.md"
 # In the order of the page; others follow by name.
-ORDER = ("notes", "control", "dereverberation", "transfer", "sizes")
+ORDER = ("notes", "control", "dereverberation", "transfer", "sizes", "unsupervised", "high_harmonic")
 VERDICTS = {True: "yes", False: "**no**", None: ""}
 
 
