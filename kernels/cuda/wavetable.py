@@ -111,8 +111,8 @@ class Lookup:
         n_blocks += -(-rows * self.n_points // SCAN_THREADS) if has_parts else 0
         sums = moments, final, workspace(d_f0, n_f0, 2), d_f0, d_initial if d_f0 is not None else None
         tables = (parts, d_wavetables) if has_parts else (None, None)
-        numbers = self.n_points, self.batch, of_f0.pieces, of_amplitudes.pieces, pieces
-        sizes = np.int64(n_amplitudes), np.int64(rows), *map(np.int32, numbers)
+        counts = self.n_points, self.batch, of_f0.pieces, of_amplitudes.pieces, pieces
+        sizes = np.int64(n_amplitudes), np.int64(rows), *map(np.int32, counts)
         args = *sums, weights, d_amplitudes, *tables, *self.timeline, *sizes
         self._launch("wavetable_finish", n_blocks, SCAN_THREADS, args)
 
