@@ -31,7 +31,7 @@ F0_HZ = 21.0  # so that all 1000 harmonics sound at 48 kHz, which is the most wo
 SMALL = 0.1  # seconds of audio in which a process compiles and warms up
 TRIAL = 1.0  # seconds of audio from which a rival's memory is foretold
 SPARE = 0.85  # of the memory that is free, what a rival may take
-LARGER = (16, 64)  # batches that are ours alone
+LARGER = (32,)  # batches that are ours alone
 STEPS, STEPS_LARGER = 5, 2  # of ours; a rival's takes up to a minute: it is timed once
 
 
