@@ -62,16 +62,38 @@ class ConvolutionReverb(Processor):
 class Reverb(ConvolutionReverb):
     """Convolution with one impulse response, learnt (the parameter `ir`) or given.
 
+    A response that is learnt begins silent. With a decay_length D it begins as a room, and is learnt in units of that
+    room's decay, so that a step of an optimizer means as much early as late:
+
+        response(n) = 10^(-3 n / D) ir(n),  ir at first noise, DECAYING_DB above the direct sound in all
+
     Args:
         trainable: Learn one impulse response for the whole data set.
         reverb_length: Its length in samples.
         add_dry: Add the dry audio to the wet.
         name: Name of the processor.
+        decay_length: Samples in which a learnt response falls by 60 dB at first; 0: it begins silent.
     """
 
-    def __init__(self, trainable: bool = False, reverb_length: int = 48000, add_dry: bool = True, name: str = "reverb"):
+    decay: torch.Tensor | None
+    DECAYING_DB = 6.0  # a listener beyond the critical distance, as most are
+
+    def __init__(
+        self,
+        trainable: bool = False,
+        reverb_length: int = 48000,
+        add_dry: bool = True,
+        name: str = "reverb",
+        *,
+        decay_length: int = 0,
+    ):
         super().__init__(trainable, reverb_length, add_dry, name)
-        if trainable:
+        self.register_buffer("decay", None, persistent=False)
+        if trainable and decay_length:
+            decay = 10.0 ** (-3.0 * torch.arange(reverb_length, dtype=torch.float64) / decay_length)
+            self.decay = decay.float()
+            self.ir = nn.Parameter(10.0 ** (self.DECAYING_DB / 20.0) / decay.norm().item() * torch.randn(reverb_length))
+        elif trainable:
             self.ir = nn.Parameter(1e-6 * torch.randn(reverb_length))
 
     def get_controls(self, audio: torch.Tensor, ir: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
@@ -98,7 +120,7 @@ class Reverb(ConvolutionReverb):
             ValueError: There is no impulse response.
         """
         if self.trainable:
-            return self.ir[None]
+            return (self.ir if self.decay is None else self.decay * self.ir)[None]
         if ir is None:
             raise ValueError("ir must be given to a Reverb with trainable=False")
         return ir

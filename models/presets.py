@@ -71,6 +71,8 @@ class ModelConfig:
         amp_resample_method: "window", "linear", "nearest" or "cubic": harmonic amplitudes between frames.
         reverb_length: Samples of the learnt impulse response; 0 for no reverb.
         reverb_type: "impulse_response": every sample is learnt; "filtered_noise": so are its bands, frame by frame.
+        reverb_rt60: Seconds in which an "impulse_response" falls by 60 dB at first, when it is noise: it begins as a
+            room and is learnt in units of its decay; 0.0: it begins silent.
         reverb_frames: Frames of a response of filtered noise.
         reverb_bands: Bands of a response of filtered noise.
         reverb_bias: Added to its raw magnitudes, so that it starts quiet.
@@ -113,6 +115,7 @@ class ModelConfig:
     amp_resample_method: str = "window"
     reverb_length: int = 48000
     reverb_type: str = "impulse_response"
+    reverb_rt60: float = 0.0
     reverb_frames: int = 500
     reverb_bands: int = 32
     reverb_bias: float = -3.0
@@ -149,7 +152,7 @@ class ModelConfig:
         for name in AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("reverb_length", "layers_per_stack", "z_dims", "noise_window_size"):
+        for name in ("reverb_length", "reverb_rt60", "layers_per_stack", "z_dims", "noise_window_size"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.n_noise_bands < 2:
@@ -306,7 +309,9 @@ def _processor_group(config: ModelConfig) -> ProcessorGroup:
         )
         dag.append([reverb, ["add/signal"]])
     elif config.reverb_length:
-        dag.append([Reverb(trainable=True, reverb_length=config.reverb_length), ["add/signal"]])
+        decay_length = round(config.reverb_rt60 * config.sample_rate)
+        reverb = Reverb(trainable=True, reverb_length=config.reverb_length, decay_length=decay_length)
+        dag.append([reverb, ["add/signal"]])
     return ProcessorGroup(dag)
 
 

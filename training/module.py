@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from fastddsp.models.decoders import RnnFcDecoder
-from fastddsp.models.effects import Reverb
 from fastddsp.models.inverse_synthesis import InverseConfig
 from fastddsp.models.midi_autoencoder import MidiConfig
 from fastddsp.models.notes import pianoroll_of_pitch
@@ -30,7 +29,6 @@ with needs_extra():
 
 ADAM_EPSILON = 1e-7
 DECAY_STEPS = 10_000
-ROOM_DB = 6.0  # a listener beyond the critical distance, as most are
 # Held-out examples that are tracked, drawn and played in the logs at every validation.
 N_EXAMPLES = 2
 SYNTHETIC_KEYS = (28.0, 84.0)  # the highest is within the 1200 Hz up to which `ddsp_inv` finds a pitch
@@ -48,18 +46,6 @@ def tilt_harmonics(decoder: RnnFcDecoder, slope: float) -> None:
     bias = torch.logit(0.5 * harmonic ** (-slope / math.log(10.0)))
     with torch.no_grad():
         decoder.dense_out.bias[start : start + len(bias)] = bias
-
-
-def ring(reverb: Reverb, rt60: float, sample_rate: int, generator: torch.Generator) -> None:
-    """Let a reverb begin as a room: noise that decays by 60 dB in rt60 seconds, ROOM_DB above the direct sound.
-
-    What rings from the first step on is the room's to explain. Beside a silent room an instrument learns to ring by
-    itself, and then the room is in its way.
-    """
-    time = torch.arange(reverb.reverb_length, dtype=torch.float64) / sample_rate
-    response = torch.randn(len(time), generator=generator, dtype=torch.float64) * 10.0 ** (-3.0 * time / rt60)
-    with torch.no_grad():
-        reverb.ir.copy_(response * (10.0 ** (ROOM_DB / 20.0) / response.norm()))
 
 
 class ModelModule(pl.LightningModule):
@@ -181,14 +167,12 @@ class InstrumentModule(ModelModule):
       initial_slope: harmonic k starts with k^-initial_slope of the first one's weight; 0 starts with all alike, as
         magenta/ddsp does, which leaves those too loud that few notes of the data set have below Nyquist.
       seed: of the noise.
-      room_rt60: reverberation time in seconds of the room that a reverb begins as; None: it begins silent, as
-        magenta/ddsp's does. See fastddsp.training.late_reverb for an estimate.
       room_learning_rate: of the reverb in the first step; None: that of the rest.
       context_seconds: beginning of every window that is played and does not count in the loss: what it leaves in the
         room is heard in the rest. As long as the room to be learnt; 0 for none.
 
     Raises:
-      ValueError: context_seconds leaves nothing of a window, or room_rt60 is given and there is no response to learn.
+      ValueError: context_seconds leaves nothing of a window.
     """
 
     def __init__(
@@ -198,7 +182,6 @@ class InstrumentModule(ModelModule):
         decay: float = 0.98,
         initial_slope: float = 2.0,
         seed: int = 0,
-        room_rt60: float | None = None,
         room_learning_rate: float | None = None,
         context_seconds: float = 0.0,
     ) -> None:
@@ -212,14 +195,6 @@ class InstrumentModule(ModelModule):
             )
         tilt_harmonics(self.model.decoder, initial_slope)
         self.room_learning_rate = room_learning_rate
-        if room_rt60 is not None:
-            reverb = getattr(self.model.processor_group, "reverb", None)
-            if not isinstance(reverb, Reverb) or not room_rt60 > 0:
-                raise ValueError(
-                    f"room_rt60 must be above 0 seconds, and config must have a reverb_length and reverb_type "
-                    f'"impulse_response", got {room_rt60}, {config.reverb_length} and "{config.reverb_type}"'
-                )
-            ring(reverb, room_rt60, config.sample_rate, torch.Generator().manual_seed(seed))
 
     def learning_rates(self) -> dict[str, float]:
         """A rate for the reverb, if it has one of its own."""

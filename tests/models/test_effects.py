@@ -30,6 +30,18 @@ def test_a_learnt_reverb_starts_almost_dry():
     torch.testing.assert_close(effects.Reverb(trainable=True, reverb_length=100)(audio), audio, atol=1e-4, rtol=0)
 
 
+def test_a_learnt_reverb_may_begin_as_a_room():
+    torch.manual_seed(0)
+    reverb = effects.Reverb(trainable=True, reverb_length=1600, decay_length=1600)
+    parts_db = 10.0 * torch.log10(reverb.impulse_response()[0].detach().square().reshape(4, 400).sum(1))
+    # 400 samples are 15 dB; the energy of so many of noise is known to sqrt(2 / 400), 0.3 dB.
+    torch.testing.assert_close(parts_db.diff(), torch.full((3,), -15.0), rtol=0, atol=1.2)
+    assert 10.0 * torch.log10(reverb.impulse_response().square().sum()).item() == pytest.approx(6.0, abs=0.6)
+    reverb.impulse_response().sum().backward()  # a step late means as much as the response there is large
+    torch.testing.assert_close(reverb.ir.grad, 10.0 ** (-3.0 * torch.arange(1600) / 1600))
+    assert list(reverb.state_dict()) == ["ir"]
+
+
 def test_the_first_sample_of_a_response_is_the_dry_path_and_does_not_count():
     impulse = torch.zeros(1, 8)
     impulse[0, 0] = 1.0

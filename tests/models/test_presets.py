@@ -158,6 +158,13 @@ def test_other_models_are_presets_too_and_their_settings_survive_plain_values(na
     assert config.n_samples % config.hop_size == 0
 
 
+def test_a_reverb_may_begin_as_a_room():
+    silent, room = (build(ModelConfig(reverb_rt60=rt60)).processor_group.reverb for rt60 in (0.0, 0.5))
+    assert silent.decay is None and room.decay[8000] == pytest.approx(1e-3)
+    with pytest.raises(ValueError, match="reverb_rt60 must not be negative"):
+        ModelConfig(reverb_rt60=-1.0)
+
+
 def test_without_reverb_the_sum_is_the_output():
     model = build(load_preset("tiny", reverb_length=0))
     assert model.processor_group.module_names == ["harmonic", "filtered_noise", "add"]

@@ -231,24 +231,6 @@ def test_a_context_that_leaves_nothing_to_learn_from_is_refused(context_seconds)
 IN_ROOM = replace(SMALLEST, reverb_length=1600)
 
 
-def test_a_reverb_may_begin_as_a_room(data):
-    ir = InstrumentModule(IN_ROOM, room_rt60=0.1).model.processor_group.reverb.ir.detach().double()
-    energy = ir.square()
-    assert 10.0 * torch.log10(energy.sum()).item() == pytest.approx(6.0, abs=0.01)
-    # 400 samples, 25 ms, are 15 dB; the energy of each such part, of that many squares, is known to sqrt(2 / 400).
-    parts = 10.0 * torch.log10(energy.reshape(4, 400).sum(1))
-    torch.testing.assert_close(parts.diff(), torch.full((3,), -15.0).double(), rtol=0, atol=2.0)
-    assert InstrumentModule(IN_ROOM).model.processor_group.reverb.ir.abs().max() < 1e-4
-
-
-@pytest.mark.parametrize(
-    ("config", "rt60"), [(SMALLEST, 1.0), (replace(IN_ROOM, reverb_type="filtered_noise"), 1.0), (IN_ROOM, 0.0)]
-)
-def test_a_room_needs_a_response_to_be_learnt_and_a_time(config, rt60):
-    with pytest.raises(ValueError, match="room_rt60 must be above 0 seconds, and config must have"):
-        InstrumentModule(config, room_rt60=rt60)
-
-
 def test_a_room_may_have_a_learning_rate_of_its_own(tmp_path, data):
     rates = {"learning_rate": 1e-3, "room_learning_rate": 1e-2, "decay": 0.5}
     module, _ = fit(tmp_path / "run", data, 4, config=IN_ROOM, **rates)
