@@ -70,14 +70,16 @@ def features_of(batch: int, seconds: float) -> dict[str, torch.Tensor]:
     }
 
 
-def loss_and_gradients(rival: str, dtype: torch.dtype, batch: int = 1, seconds: float = SMALL):
+def loss_and_gradients(
+    rival: str, dtype: torch.dtype, batch: int = 1, seconds: float = SMALL
+) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss of a small batch and its gradients by parameter, the noise the same for all."""
     model = model_of(rival).to(dtype)
     features = {key: value.to(dtype) for key, value in features_of(batch, seconds).items()}
     noise = torch.rand(features["audio"].shape, generator=torch.Generator().manual_seed(1)).to(dtype) - 0.5
     loss = model(features, return_losses=True, noise=noise)[1]["total_loss"]
     loss.backward()
-    return loss.item(), {name: p.grad.double() for name, p in model.named_parameters()}
+    return loss.item(), {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def check() -> dict[str, dict[str, float]]:

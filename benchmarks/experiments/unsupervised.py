@@ -66,7 +66,8 @@ SETTINGS = Settings(fmin=100.0, fmax=1200.0)
 
 def pitch_encoder() -> ResnetF0Encoder:
     """What hears f0; its layout makes a step a quarter quicker on a CPU."""
-    return ResnetF0Encoder(ENCODER).to(memory_format=torch.channels_last)
+    encoder: Any = ResnetF0Encoder(ENCODER)
+    return encoder.to(memory_format=torch.channels_last)
 
 
 def autoencoder() -> Autoencoder:
