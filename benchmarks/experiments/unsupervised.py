@@ -324,7 +324,7 @@ MIDI keys {KEYS[0]} to {KEYS[1]} at velocities 50, 85 and 120; a fifth of them, 
 no note of theirs was heard before the random sounds had their final ranges. Error is the distance from the key, which
 a sampled instrument is off itself (*tracker*: swift-f0, confident from 0.5), in the frames from {HEARD[0]:g} to
 {HEARD[1]:g} s. *Resynthesis* is the paper's measure: the tracker's pitch of the model's sound against that of the
-recording; its 0.80 is of NSynth, of more instruments, played, not rendered."""
+recording; its 0.80 is of NSynth, of many more instruments."""
 REMARKS = (
     "What went wrong first: *zero-shot* hears the trombone from key 68 up at a third of f0, and some high notes of the "
     "clarinet too low. The trombone's samples are loops of three periods that are not quite alike, with partials at "
