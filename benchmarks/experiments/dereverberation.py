@@ -1,0 +1,266 @@
+"""A violin learnt from recordings in a room: can it be played without the room, and can the room be put on a flute?
+
+wet = x * h         x: dry phrases; h: the room of rooms.py, the direct sound first
+training            on wet alone, with a reverb in the model: its response r stands for h without the direct sound
+dereverberation     held-out wet phrases, their pitch and loudness played by the violin without r, against x
+room transfer       another dry recording f, as f + f * r, against f * h
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.linalg import norm
+from scipy.signal import correlate
+
+from fastddsp.benchmarks.experiments import rooms
+from fastddsp.benchmarks.experiments.common import SEED, Outcome, Row, Training, main
+from fastddsp.benchmarks.experiments.phrases import HELD_OUT_MINUTES, VIOLIN_HZ, violin_phrases
+from fastddsp.benchmarks.experiments.trainings import train
+from fastddsp.models.effects import Reverb
+from fastddsp.models.presets import load_preset
+from fastddsp.training.audio import read_audio, write_audio
+from fastddsp.training.extras import needs_extra
+from fastddsp.training.figures import spectrogram_figure
+from fastddsp.training.instrument import Instrument, listen, load_instrument, play, room_response
+from fastddsp.training.late_reverb import estimate_rt60
+from fastddsp.training.metrics import spectral_distance
+from fastddsp.training.module import InstrumentModule
+from fastddsp.training.prepare import prepare
+from fastddsp.training.render import render_phrases
+
+with needs_extra():
+    from matplotlib.figure import Figure
+
+MINUTES = 11
+STEPS = 5000
+ROOM_RATE = 1e-3
+CONTEXT_SECONDS, JUDGED_SECONDS = 1.0, 2.0
+REVERB_SECONDS = 1.0
+GAINS_DB = np.arange(-18.0, 6.1, 1.5)  # searched for the level at which two sounds are nearest
+MOST_DELAY = rooms.RATE // 200  # 5 ms
+DECAY_SHARE = 0.7  # of the response: at its end Schroeder's integral falls to nothing, whatever was learnt
+PICTURED_SECONDS = (6.0, 16.0)
+SIZES: dict[str, Any] = {"decoder": "dilated_conv", "conv_channels": 64}
+
+TEXT = f"""{MINUTES - HELD_OUT_MINUTES} minutes of a rendered violin were put into a room that is known: 9 m x 7 m x 4
+m, a reverberation time of about 1 s, computed by pyroomacoustics (images of the source and rays, walls of wood,
+curtain, plasterboard and carpet), the listener 4 m away; the direct sound is 10.5 dB below the rest. A small violin
+(dilated convolutions of 64 channels) with a reverb of {REVERB_SECONDS:g} s was trained on the wet sound alone, as
+[the page on rooms](dereverberation.md) says: the reverberation time heard in the recordings, 1.0 s;
+{JUDGED_SECONDS:g} s of every window judged after {CONTEXT_SECONDS:g} s of context. Two more minutes, wet, were then
+played without the room. Their *equivalent direct-to-reverberant ratio* is that of the mixture of dry truth and room
+that has as much energy where the dry truth has just fallen silent (third octaves, 30 dB down;
+`benchmarks/experiments/rooms.py`): phases, which a resynthesis has of its own, do not matter, and whatever else it
+plays there counts as room. The spectral distance is the multi-scale one of training; levels are as they come, unless
+it is said that the level is the nearest. Responses are compared in the octaves from 250 Hz to 4 kHz, which a violin
+fills. Room transfer: a minute of a rendered flute in the learnt room against the same in the true one."""
+CAPTION = "Ten seconds of a held-out phrase."
+RESPONSE_CAPTION = "Level of both responses every 20 ms, by octave."
+REMARKS: tuple[str, ...] = ()
+
+
+def run(work: Path, quick: bool) -> Outcome:
+    """Train in the room, then leave it out and put it on a flute."""
+    room = rooms.known_room()
+    violin_phrases(work, 3 if quick else MINUTES)
+    files = sorted((work / "violin/sounds").glob("*.wav"))
+    trained_on = wet_sounds(work / "wet", files[:-HELD_OUT_MINUTES], room)
+    rt60 = heard_rt60(trained_on)
+    data = work / "wet_data"
+    prepare(trained_on, data, fmin=VIOLIN_HZ[0], fmax=VIOLIN_HZ[1], rt60=rt60, workers=1, progress=False)
+    training = train_in_room(work / "in_room", data, 30 if quick else STEPS, rt60)
+    violin = load_instrument(work / "in_room")
+    learned = room_response(violin).astype(np.float64)
+    torch.manual_seed(SEED)
+    begun = Reverb(trainable=True, reverb_length=len(learned), decay_length=round(rt60 * rooms.RATE)).impulse_response()
+    begun = begun[0].detach().numpy().astype(np.float64)
+    learned[0] = begun[0] = 1.0  # the direct sound
+    dry = [read_audio(path, rooms.RATE) for path in files[-HELD_OUT_MINUTES:]]
+    wet = [rooms.put_in_room(x, room) for x in dry]
+    out = [without_room(violin, y) for y in wet]
+    flute = flute_phrase(work / "flute")
+    return Outcome(
+        "Out of the room, and into it",
+        TEXT,
+        [
+            *dereverberation_rows(np.concatenate(dry), np.concatenate(wet), np.concatenate(out), room),
+            *response_rows(room, learned),
+            *transfer_rows(flute, room, learned, begun),
+        ],
+        [training],
+        REMARKS,
+        {
+            "dereverberation": (excerpts_figure(dry[0], wet[0], out[0]), CAPTION),
+            "dereverberation_response": (response_figure(room, learned), RESPONSE_CAPTION),
+        },
+        {"rt60_heard_s": rt60, "room": describe(room), "learned": describe(learned)},
+    )
+
+
+def wet_sounds(folder: Path, files: Sequence[Path], room: np.ndarray) -> list[Path]:
+    """Recordings in a room, as files in a folder."""
+    wet = [folder / file.name for file in files]
+    for dry_file, wet_file in zip(files, wet, strict=True):
+        if not wet_file.exists():
+            sound = rooms.put_in_room(read_audio(dry_file, rooms.RATE), room)
+            write_audio(wet_file, sound, rooms.RATE, exact=True)
+    return wet
+
+
+def heard_rt60(files: Sequence[Path]) -> float:
+    """The reverberation time that recordings tell, in seconds: the median of theirs."""
+    return round(float(np.median([estimate_rt60(read_audio(file, rooms.RATE), rooms.RATE) for file in files])), 2)
+
+
+def train_in_room(run: Path, data: Path, steps: int, rt60: float) -> Training:
+    """A violin with a reverb, trained on windows of which the first part is heard and not judged."""
+    config = load_preset("tiny", reverb_length=round(REVERB_SECONDS * rooms.RATE), reverb_rt60=rt60, **SIZES)
+    return train(
+        run,
+        data,
+        config,
+        steps,
+        batch_size=4,
+        window_seconds=CONTEXT_SECONDS + JUDGED_SECONDS,
+        module_type=partial(InstrumentModule, context_seconds=CONTEXT_SECONDS, room_learning_rate=ROOM_RATE),
+    )
+
+
+def without_room(violin: Instrument, wet: np.ndarray) -> np.ndarray:
+    """A wet recording played again by a violin without its room, [n_samples]: what `fastddsp dereverb` does."""
+    curves = listen(violin, wet, fmin=VIOLIN_HZ[0], fmax=VIOLIN_HZ[1])
+    return play(violin, **curves, room=False, seed=SEED)[: len(wet)]
+
+
+def flute_phrase(folder: Path) -> np.ndarray:
+    """A minute of a flute, [n_samples]."""
+    if not folder.exists():
+        render_phrases(folder, instrument=("flute",), minutes=1, seed=SEED, progress=False)
+    return read_audio(next(folder.glob("*.wav")), rooms.RATE)
+
+
+def dereverberation_rows(dry: np.ndarray, wet: np.ndarray, out: np.ndarray, room: np.ndarray) -> list[Row]:
+    """How much of the room is left, and how near the output is to the dry truth."""
+    seconds = round(len(dry) / rooms.RATE)
+    before, after = rooms.drr_db(room), rooms.equivalent_drr_db(dry, out, room)
+    distances = [spectral_distance(dry, sound) for sound in (wet, out)]
+    levelled = [nearest_level(dry, sound) for sound in (wet, out)]
+    return [
+        Row("direct-to-reverberant ratio, gained", after - before, "dB", seconds, "s of sound", at_least=10.0),
+        Row("direct-to-reverberant ratio in the room", before, "dB", len(room), "samples"),
+        Row("the same of the output (equivalent)", after, "dB", seconds, "s of sound"),
+        Row(
+            "spectral distance to the dry truth, output over wet",
+            distances[1] / distances[0],
+            "x",
+            seconds,
+            "s of sound",
+            at_most=0.5,
+        ),
+        Row("spectral distance of the wet sound", distances[0], "", seconds, "s of sound"),
+        Row("spectral distance of the output", distances[1], "", seconds, "s of sound"),
+        Row(
+            "spectral distance, output over wet, levels matched", levelled[1] / levelled[0], "x", seconds, "s of sound"
+        ),
+    ]
+
+
+def nearest_level(truth: np.ndarray, sound: np.ndarray) -> float:
+    """Spectral distance of a sound at the level of GAINS_DB at which it is nearest to the truth."""
+    return min(spectral_distance(truth, 10.0 ** (gain / 20.0) * sound) for gain in GAINS_DB)
+
+
+def response_rows(room: np.ndarray, learned: np.ndarray) -> list[Row]:
+    """How the learnt response resembles the true one, in the octaves that the violin fills."""
+    n = min(len(room), len(learned))
+    true, found = (violin_band(tail_of(response[:n])) for response in (room, learned))
+    decays = rooms.correlation(*(rooms.decay_curve_db(tail)[: round(DECAY_SHARE * n)] for tail in (true, found)))
+    octaves = [
+        rooms.correlation(*(rooms.envelope_db(rooms.octave(tail_of(r[:n]), f)) for r in (room, learned)))
+        for f in rooms.OCTAVES_HZ
+    ]
+    at_once, delayed = waveform_correlation(true, found)
+    return [
+        Row("learnt and true decay curves, correlation", decays, "", round(DECAY_SHARE * n), "samples", at_least=0.9),
+        Row("their levels by octave and 20 ms, correlation", float(np.mean(octaves)), "", len(octaves), "octaves"),
+        Row("their waveforms, correlation", at_once, "", n, "samples"),
+        Row("the same, best of delays up to 5 ms and of signs", delayed, "", n, "samples"),
+    ]
+
+
+def tail_of(response: np.ndarray) -> np.ndarray:
+    """A response without the direct sound."""
+    return np.concatenate([[0.0], response[1:]])
+
+
+def violin_band(response: np.ndarray) -> np.ndarray:
+    """What of a response the octaves contain."""
+    return np.sum([rooms.octave(response, f) for f in rooms.OCTAVES_HZ], axis=0)
+
+
+def waveform_correlation(true: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Normalized correlation without a delay, and the largest magnitude over delays up to MOST_DELAY either way."""
+    n = len(true)
+    products = correlate(true, found)[n - 1 - MOST_DELAY : n + MOST_DELAY] / (norm(true) * norm(found))
+    return float(products[MOST_DELAY]), float(np.abs(products).max())
+
+
+def transfer_rows(dry: np.ndarray, room: np.ndarray, learned: np.ndarray, first: np.ndarray) -> list[Row]:
+    """How near a recording in the learnt room is to the same in the true one; `first` is what learning began with."""
+    truth, sound = (rooms.put_in_room(dry, response) for response in (room, learned))
+    seconds = round(len(dry) / rooms.RATE)
+    untreated, treated = (spectral_distance(truth, x) for x in (dry, sound))
+    levelled = nearest_level(truth, sound) / nearest_level(truth, dry)
+    begun = spectral_distance(truth, rooms.put_in_room(dry, first))
+    return [
+        Row(
+            "room transfer: spectral distance over that of the dry flute",
+            treated / untreated,
+            "x",
+            seconds,
+            "s of sound",
+            at_most=0.5,
+        ),
+        Row("room transfer: the same of what training began with", begun / untreated, "x", seconds, "s of sound"),
+        Row("room transfer: the same, levels matched", levelled, "x", seconds, "s of sound"),
+        Row("room transfer: spectral distance of the dry flute", untreated, "", seconds, "s of sound"),
+        Row("room transfer: spectral distance in the learnt room", treated, "", seconds, "s of sound"),
+    ]
+
+
+def describe(response: np.ndarray) -> dict[str, Any]:
+    """Figures of a response."""
+    return {
+        "drr_db": rooms.drr_db(response),
+        "tail_energy_db": 10.0 * np.log10(np.sum(response[1:] ** 2)),
+        "rt60_s_by_octave": {f: rooms.reverberation_time(rooms.octave(tail_of(response), f)) for f in rooms.OCTAVES_HZ},
+    }
+
+
+def excerpts_figure(dry: np.ndarray, wet: np.ndarray, out: np.ndarray) -> Figure:
+    """Spectrograms of the same seconds."""
+    begin, end = (round(s * rooms.RATE) for s in PICTURED_SECONDS)
+    sounds = {"dry truth": dry, "in the room": wet, "played without the room": out}
+    return spectrogram_figure({title: sound[begin:end] for title, sound in sounds.items()}, rooms.RATE)
+
+
+def response_figure(room: np.ndarray, learned: np.ndarray) -> Figure:
+    """Level of both responses every 20 ms, octave by octave."""
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.subplots(1, len(rooms.OCTAVES_HZ), sharey=True)
+    for axis, f in zip(axes, rooms.OCTAVES_HZ, strict=True):
+        for name, response in {"true": room, "learnt": learned}.items():
+            level = rooms.envelope_db(rooms.octave(tail_of(response), f))
+            axis.plot(np.arange(len(level)) * rooms.ENVELOPE_SAMPLES / rooms.RATE, level, label=name)
+        axis.set(title=f"{f:g} Hz", xlabel="seconds", ylim=(-110, -20))
+    axes[0].set(ylabel="dB")
+    axes[0].legend()
+    return figure
+
+
+if __name__ == "__main__":
+    main(run)
