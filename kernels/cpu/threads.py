@@ -84,7 +84,7 @@ def _openmp() -> Any:
         return None
     if len(paths) != 1:  # none; or two runtimes, of which we cannot tell torch's
         return None
-    parallel = ctypes.CDLL(paths.pop()).GOMP_parallel
+    parallel: Any = ctypes.CDLL(paths.pop()).GOMP_parallel
     parallel.argtypes, parallel.restype = [_Body, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
     parallel.address = ctypes.cast(parallel, ctypes.c_void_p).value
     return parallel
