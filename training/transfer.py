@@ -233,9 +233,7 @@ def transfer(
     instrument = load_instrument(run)
     level = level_name(instrument)
     if level is None:
-        raise ValueError(
-            f"{run} is inverse synthesis: it plays what it hears, and has no timbre to transfer"
-        )
+        raise ValueError(f"{run} is inverse synthesis: it plays what it hears, and has no timbre to transfer")
     needs_z = bool(instrument.config.z_dims) and z_from is None
     statistics = _statistics(run, instrument, data, needs_z) if adjust or needs_z else None
     settings = replace(instrument.settings, tracker=tracker or instrument.settings.tracker, fmin=fmin, fmax=fmax)
