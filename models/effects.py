@@ -65,7 +65,7 @@ class Reverb(ConvolutionReverb):
     A response that is learnt begins silent. With a decay_length D it begins as a room, and is learnt in units of that
     room's decay, so that a step of an optimizer means as much early as late:
 
-        response(n) = 10^(-3 n / D) ir(n),  ir at first noise, DECAYING_DB above the direct sound in all
+        response(n) = 10^(-3 n / D) ir(n),  ir at first noise, decay_db above the direct sound in all
 
     Args:
         trainable: Learn one impulse response for the whole data set.
@@ -73,10 +73,10 @@ class Reverb(ConvolutionReverb):
         add_dry: Add the dry audio to the wet.
         name: Name of the processor.
         decay_length: Samples in which a learnt response falls by 60 dB at first; 0: it begins silent.
+        decay_db: Its energy at first over that of the direct sound, in dB: 20 log10 (distance / critical distance).
     """
 
     decay: torch.Tensor | None
-    DECAYING_DB = 6.0  # a listener beyond the critical distance, as most are
 
     def __init__(
         self,
@@ -86,13 +86,14 @@ class Reverb(ConvolutionReverb):
         name: str = "reverb",
         *,
         decay_length: int = 0,
+        decay_db: float = 6.0,
     ):
         super().__init__(trainable, reverb_length, add_dry, name)
         self.register_buffer("decay", None, persistent=False)
         if trainable and decay_length:
             decay = 10.0 ** (-3.0 * torch.arange(reverb_length, dtype=torch.float64) / decay_length)
             self.decay = decay.float()
-            self.ir = nn.Parameter(10.0 ** (self.DECAYING_DB / 20.0) / decay.norm().item() * torch.randn(reverb_length))
+            self.ir = nn.Parameter(10.0 ** (decay_db / 20.0) / decay.norm().item() * torch.randn(reverb_length))
         elif trainable:
             self.ir = nn.Parameter(1e-6 * torch.randn(reverb_length))
 

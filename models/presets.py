@@ -73,6 +73,7 @@ class ModelConfig:
         reverb_type: "impulse_response": every sample is learnt; "filtered_noise": so are its bands, frame by frame.
         reverb_rt60: Seconds in which an "impulse_response" falls by 60 dB at first, when it is noise: it begins as a
             room and is learnt in units of its decay; 0.0: it begins silent.
+        reverb_db: Energy of such a room at first, over that of the direct sound, in dB.
         reverb_frames: Frames of a response of filtered noise.
         reverb_bands: Bands of a response of filtered noise.
         reverb_bias: Added to its raw magnitudes, so that it starts quiet.
@@ -116,6 +117,7 @@ class ModelConfig:
     reverb_length: int = 48000
     reverb_type: str = "impulse_response"
     reverb_rt60: float = 0.0
+    reverb_db: float = 6.0
     reverb_frames: int = 500
     reverb_bands: int = 32
     reverb_bias: float = -3.0
@@ -310,7 +312,8 @@ def _processor_group(config: ModelConfig) -> ProcessorGroup:
         dag.append([reverb, ["add/signal"]])
     elif config.reverb_length:
         decay_length = round(config.reverb_rt60 * config.sample_rate)
-        reverb = Reverb(trainable=True, reverb_length=config.reverb_length, decay_length=decay_length)
+        room = {"decay_length": decay_length, "decay_db": config.reverb_db}
+        reverb = Reverb(trainable=True, reverb_length=config.reverb_length, **room)
         dag.append([reverb, ["add/signal"]])
     return ProcessorGroup(dag)
 
