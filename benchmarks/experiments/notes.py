@@ -31,7 +31,8 @@ LOWEST, TOP_TRAINED, HIGHEST = 48, 72, 84
 HELD_OUT = (50, 55, 60, 65, 70)
 PARTS = ("trained", "held out", "above")
 SECONDS, HELD_SECONDS = 2.0, 1.5
-RANGE_HZ = (100.0, 1200.0)  # of all keys, with three semitones below and six above
+# Where the tracker listens: the keys of a part, and some semitones more. It doubles some notes near key 73 if it may.
+RANGE_HZ = {"trained": (100.0, 1200.0), "held out": (100.0, 1200.0), "above": (400.0, 1100.0)}
 STEPS = 1500
 LEARNING_RATE = 1e-3  # at 3e-3 it stood after 500 steps where 1e-3 comes in 60
 NOTES = 300  # measured of each part, evenly spread over its files
@@ -41,10 +42,12 @@ keys {", ".join(map(str, HELD_OUT))}, which no instrument played at any velocity
 the keys {TOP_TRAINED + 1} to {HIGHEST}. It plays from f0, loudness, and a z that changes in time, heard in the
 note's own MFCCs: it is `nsynth_ae`, made small enough for one CPU core (192 recurrent and fully connected channels
 instead of 512, 2 layers instead of 3, 60 harmonics instead of 100, batches of 8 whole notes). Targets are what the
-tracker hears in the recording (swift-f0 from {RANGE_HZ[0]:g} to {RANGE_HZ[1]:g} Hz, confident from 0.5, octaves
-settled), and the resynthesis is tracked in the same way; *nominal* compares with the key instead, from which a
-sampled instrument is off itself. Figures are means over frames; the spectral distance is the loss of the paper, a
-mean over notes. The paper's figures are from NSynth, with CREPE, and pitches of training."""
+tracker hears in the recording (swift-f0 from {RANGE_HZ["trained"][0]:g} to {RANGE_HZ["trained"][1]:g} Hz, above
+from {RANGE_HZ["above"][0]:g} to {RANGE_HZ["above"][1]:g} Hz, confident from 0.5, octaves settled), and the
+resynthesis is tracked in the same way; *nominal* compares with the key instead, from which a sampled instrument is
+off itself. {NOTES} notes of each part at most are measured, evenly spread; figures are means over frames, the
+spectral distance is the loss of the paper, a mean over notes. The paper's figures are from NSynth, with CREPE, and
+pitches of training."""
 
 
 def part_of(key: int) -> str:
@@ -80,7 +83,8 @@ def run(work: Path, quick: bool) -> Outcome:
     folders = {part: work / "notes" / part.replace(" ", "_") for part in PARTS}
     for part, folder in folders.items():
         chosen = [file for file in files if part_of(note_of(file.name)[1]) == part]
-        prepare(chosen, folder, fmin=RANGE_HZ[0], fmax=RANGE_HZ[1], workers=1, progress=False)
+        fmin, fmax = RANGE_HZ[part]
+        prepare(chosen, folder, fmin=fmin, fmax=fmax, workers=1, overwrite=True, progress=False)
     config = load_preset(
         "nsynth_ae", rnn_channels=192, fc_channels=192, layers_per_stack=2, z_rnn_channels=128, n_harmonics=60
     )
@@ -106,7 +110,19 @@ def run(work: Path, quick: bool) -> Outcome:
     )
 
 
-REMARKS: tuple[str, ...] = ()
+REMARKS = (
+    "Two bounds are missed: 0.74 % of the held-out keys' frames are outliers, not 0.5 %, and the spectral "
+    "distance above is 1.503 times that of the held-out keys, not 1.5. Two cores were shared with much else; the "
+    "training ended at the steps that this left, with its loss still falling.",
+    "The outliers lie where a note ends and begins: of 69 in every fourth held-out note, 55 are in the release, "
+    "where the recording is 30 to 70 dB down and the tracker still hears its pitch, and 14 in the first 80 ms. "
+    "None is between.",
+    "The tracker doubles some notes near key 73. Listening up to 1200 Hz above too, it gave 0.131 semitones and "
+    "1.508 times the distance there, since a doubled pitch is then also what is played; up to 1100 Hz it doubles "
+    "key 73 alone.",
+    "At a learning rate of 3e-3, at which a smaller model without z learns a violin, the loss after 500 steps was "
+    "that of 1e-3 after 60.",
+)
 
 
 def listen_to(instrument: Instrument, folder: Path, at_most: int) -> list[dict[str, Any]]:

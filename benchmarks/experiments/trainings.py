@@ -67,7 +67,9 @@ def train(
     record = run / RECORD
     if record.is_file():
         done = json.loads(record.read_text(encoding="utf-8"))
-        if done["settings"] == settings:
+        # Settings that models had not yet when it was trained have their defaults.
+        known = {**done["settings"], "model": ModelConfig(**done["settings"]["model"]).to_dict()}
+        if known == settings:
             return Training(**done)
     if run.exists():
         shutil.rmtree(run)
