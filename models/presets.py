@@ -311,10 +311,13 @@ def _processor_group(config: ModelConfig) -> ProcessorGroup:
         )
         dag.append([reverb, ["add/signal"]])
     elif config.reverb_length:
-        decay_length = round(config.reverb_rt60 * config.sample_rate)
-        room = {"decay_length": decay_length, "decay_db": config.reverb_db}
-        reverb = Reverb(trainable=True, reverb_length=config.reverb_length, **room)
-        dag.append([reverb, ["add/signal"]])
+        room = Reverb(
+            trainable=True,
+            reverb_length=config.reverb_length,
+            decay_length=round(config.reverb_rt60 * config.sample_rate),
+            decay_db=config.reverb_db,
+        )
+        dag.append([room, ["add/signal"]])
     return ProcessorGroup(dag)
 
 

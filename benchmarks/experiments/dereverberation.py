@@ -138,7 +138,11 @@ def heard_rt60(files: Sequence[Path]) -> float:
 
 def train_in_room(run: Path, data: Path, steps: int, rt60: float) -> Training:
     """A violin with a reverb, trained on windows of which the first part is heard and not judged."""
-    room = {"reverb_length": round(REVERB_SECONDS * rooms.RATE), "reverb_rt60": rt60, "reverb_db": ROOM_DB}
+    room: dict[str, Any] = {
+        "reverb_length": round(REVERB_SECONDS * rooms.RATE),
+        "reverb_rt60": rt60,
+        "reverb_db": ROOM_DB,
+    }
     config = load_preset("tiny", **room, **SIZES)
     return train(
         run,
@@ -272,7 +276,7 @@ def excerpts_figure(dry: np.ndarray, wet: np.ndarray, out: np.ndarray) -> Figure
     for axis, (title, level) in zip(axes, levels.items(), strict=True):
         extent = (0.0, PICTURED_SECONDS[1] - PICTURED_SECONDS[0], 0, level.shape[0])
         top = level.max()
-        shown = {"cmap": "magma", "vmin": top - 60.0, "vmax": top, "interpolation": "nearest"}
+        shown: dict[str, Any] = {"cmap": "magma", "vmin": top - 60.0, "vmax": top, "interpolation": "nearest"}
         axis.imshow(level, origin="lower", aspect="auto", extent=extent, **shown)
         axis.set(title=title, ylabel="Hz", yticks=range(1, level.shape[0], 3))
         axis.set_yticklabels([f"{f:.0f}" for f in rooms.BAND_EDGES_HZ[1:-1:3]])
