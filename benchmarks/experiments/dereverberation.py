@@ -71,8 +71,10 @@ REMARKS = (
     "at 6 dB, with a room_learning_rate of 0.001, 5000 steps, ended at 7.6 dB: 20.5 dB of direct-to-reverberant "
     "ratio gained, a spectral distance of 0.66 of the wet one's, decay curves 0.996, octaves 0.978, waveforms "
     "0.08, room transfer 0.54.",
-    "Noise of the right decay and level, of which nothing was learnt, already halves the distance in room "
-    "transfer; the row says what training added.",
+    "Noise of the right decay and level, of which nothing was learnt, halves the distance in room transfer too, "
+    "and by a little more: what training adds to the waveform is less than what it loses by 1 to 3 dB too much "
+    "energy (all frequencies together; in the octaves that are drawn it is about right). The level and the decay "
+    "of a room are what this transfers, not its single reflections.",
     "Tried in trainings of 500 steps: loudness of the wet sound as it is, as in the paper, with a reverb that "
     "begins silent or as a room, and with a penalty on dry sound that is steady. All played the ringing "
     "themselves, and rang more than the wet sound (an equivalent ratio below -16 dB). Hearing loudness without "
