@@ -155,9 +155,8 @@ def change(
     for phrase, old in zip(curves, before, strict=True):
         new = sound_of(violin, phrase, semitones, db, corrected)
         found.append(errors(phrase, old, new, semitones, db, ranges, threshold))
-    pitch, loudness_db, in_range, lost = zip(*found, strict=True)
-    gone = np.concatenate(lost)
-    return Change(*(np.concatenate(x) for x in (pitch, loudness_db, in_range)), len(gone), int(gone.sum()))
+    pitch_cents, loudness_db, in_range, lost = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return Change(pitch_cents, loudness_db, in_range, len(lost), int(lost.sum()))
 
 
 def errors(

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def train(
     batch_size: int = 8,
     window_seconds: float = 1.0,
     hop_seconds: float = 0.25,
-    module_type: type[InstrumentModule] = InstrumentModule,
+    module_type: Callable[..., InstrumentModule] = InstrumentModule,
 ) -> Training:
     """Train an instrument, or find it trained.
 
@@ -51,7 +52,7 @@ def train(
         batch_size: Windows a step.
         window_seconds: Of a window.
         hop_seconds: From the start of one window to the start of the next.
-        module_type: InstrumentModule or a class like it.
+        module_type: Makes the module: InstrumentModule, or a function or class like it.
 
     Returns:
         What it took. A run with the same settings in the folder is taken as it is, one with others replaced.
