@@ -7,7 +7,6 @@ room transfer       another dry recording f, as f + f * r, against f * h
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from fastddsp.benchmarks.experiments.common import SEED, Outcome, Row, Training,
 from fastddsp.benchmarks.experiments.phrases import HELD_OUT_MINUTES, VIOLIN_HZ, violin_phrases
 from fastddsp.benchmarks.experiments.trainings import train
 from fastddsp.models.effects import Reverb
-from fastddsp.models.presets import load_preset
+from fastddsp.models.presets import ModelConfig, load_preset
 from fastddsp.training.audio import read_audio, write_audio
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.instrument import Instrument, listen, load_instrument, play, room_response
@@ -85,6 +84,13 @@ REMARKS = (
 )
 
 
+class InRoom(InstrumentModule):
+    """Windows of which the first part is heard and not judged, and a rate for the room."""
+
+    def __init__(self, config: ModelConfig, **settings: Any) -> None:
+        super().__init__(config, context_seconds=CONTEXT_SECONDS, room_learning_rate=ROOM_RATE, **settings)
+
+
 def run(work: Path, quick: bool) -> Outcome:
     """Train in the room, then leave it out and put it on a flute."""
     room = rooms.known_room()
@@ -99,8 +105,8 @@ def run(work: Path, quick: bool) -> Outcome:
     learned = room_response(violin).astype(np.float64)
     torch.manual_seed(SEED)
     begun = Reverb(True, len(learned), decay_length=round(rt60 * rooms.RATE), decay_db=ROOM_DB).impulse_response()
-    begun = begun[0].detach().numpy().astype(np.float64)
-    learned[0] = begun[0] = 1.0  # the direct sound
+    first = begun[0].detach().numpy().astype(np.float64)
+    learned[0] = first[0] = 1.0  # the direct sound
     dry = [read_audio(path, rooms.RATE) for path in files[-HELD_OUT_MINUTES:]]
     wet = [rooms.put_in_room(x, room) for x in dry]
     out = [without_room(violin, y) for y in wet]
@@ -111,7 +117,7 @@ def run(work: Path, quick: bool) -> Outcome:
         [
             *dereverberation_rows(np.concatenate(dry), np.concatenate(wet), np.concatenate(out), room),
             *response_rows(room, learned),
-            *transfer_rows(flute, room, learned, begun),
+            *transfer_rows(flute, room, learned, first),
         ],
         [training],
         REMARKS,
@@ -153,7 +159,7 @@ def train_in_room(run: Path, data: Path, steps: int, rt60: float) -> Training:
         steps,
         batch_size=4,
         window_seconds=CONTEXT_SECONDS + JUDGED_SECONDS,
-        module_type=partial(InstrumentModule, context_seconds=CONTEXT_SECONDS, room_learning_rate=ROOM_RATE),
+        module_type=InRoom,
     )
 
 

@@ -87,7 +87,7 @@ def run(work: Path, quick: bool) -> Outcome:
             "frames",
             at_least=98.0,
         ),
-        Row("pitch kept, mean difference", kept["l1_semitones"], "semitones", kept["frames"], "frames"),
+        Row("pitch kept, mean difference", kept["l1_semitones"], "semitones", int(kept["frames"]), "frames"),
         Row(
             "nearer to the violin than to the flute", 100.0 * float(nearer.mean()), "%", heard, "frames", at_least=90.0
         ),
