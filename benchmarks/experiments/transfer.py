@@ -83,7 +83,7 @@ def run(work: Path, quick: bool) -> Outcome:
             "raw pitch accuracy at 50 cents",
             100 * kept["raw_pitch_accuracy"],
             "%",
-            kept["frames"],
+            int(kept["frames"]),
             "frames",
             at_least=98.0,
         ),
