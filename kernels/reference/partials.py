@@ -26,8 +26,9 @@ def sines(frequencies, timeline: Timeline, sample_rate, nyquist, initial_phase, 
     f = envelope(frequencies, timeline, "linear")
     turns = initial_phase / (2 * np.pi)
     out = np.zeros_like(f)
+    advances = np.fmod(f, sample_rate) / sample_rate  # whole turns dropped, here and below: float64 keeps its digits
     for n in range(len(f)):
-        turns = (turns + f[n] / sample_rate) % 1.0  # whole turns dropped, so that float64 keeps its digits
+        turns = (turns + advances[n]) % 1.0
         out[n] = np.where(f[n] < nyquist, np.sin(2 * np.pi * turns + psi), 0.0)
     return out
 

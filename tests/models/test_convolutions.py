@@ -165,7 +165,7 @@ def test_a_resnet_keeps_frames_and_halves_bins_five_times():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: convolutions.ResNet(9, "tiny"), "size must be one of"),
+        (lambda: convolutions.ResNet(9, "giant"), "size must be one of"),
         (lambda: convolutions.DilatedConvStack(1, resample_type="up"), "resample_type must be None"),
         (lambda: convolutions.DilatedConvStack(1, stacks=3, stacks_per_resample=2), "stacks_per_resample must divide"),
         (lambda: convolutions.DilatedConvStack(1, n_conditioning=2)(torch.zeros(1, 3, 1)), "z must have 2 channels"),
