@@ -97,7 +97,7 @@ def _read_block(samples, i, size, layout, fade, scratch):
 # ------------------------------------------------------------------------------------------------------------- chunks
 
 
-@njit(forceinline=True, error_model="numpy")
+@njit(inline="always")
 def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, out):
     """Filter some frames of row b: their samples of `out`, and in `tail` what rings on after them."""
     design, layout, _ = parts
@@ -151,7 +151,7 @@ def _g_of_block(g, b, n_out, begin, scratch):
     return pointer(scratch.g, 0)
 
 
-@njit(forceinline=True, error_model="numpy")
+@njit(inline="always")
 def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, needs, d_audio, d_magnitudes, carry):
     """Gradients of some frames of row b; `needs` says which to write, d_audio or d_magnitudes.
 

@@ -301,7 +301,7 @@ def gradient_of_interval(
     return moments
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def _gradients_of_frames(
     f0, phases, amplitudes, g, weights, tap_offset, timeline, psi, b, own, ring, buffers, out, moments, nobodys
 ):  # fmt: skip
