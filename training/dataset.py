@@ -51,6 +51,8 @@ class Settings:
       f0: "tracker", or "labels": f0 is what is known of the recording.
       rt60: reverberation time in seconds of the room that the recordings were made in: what they hold of it is left
         out of what pitch and loudness are heard in (fastddsp.training.late_reverb); None for dry recordings.
+      room_db: energy of that room over that of the direct sound in dB, by which pitch and loudness are heard as much
+        earlier as the room delays them; None: as they arrive.
     """
 
     sample_rate: int = 16000
@@ -60,6 +62,7 @@ class Settings:
     fmax: float | None = None
     f0: str = "tracker"
     rt60: float | None = None
+    room_db: float | None = None
 
     def __post_init__(self) -> None:
         if self.frame_rate <= 0 or self.sample_rate <= 0 or self.sample_rate % self.frame_rate:
@@ -70,6 +73,8 @@ class Settings:
             raise ValueError(f"f0 must be 'tracker' or 'labels', got '{self.f0}'")
         if self.rt60 is not None and not self.rt60 > 0:
             raise ValueError(f"rt60 must be above 0 seconds, or None for dry recordings, got {self.rt60}")
+        if self.room_db is not None and self.rt60 is None:
+            raise ValueError(f"room_db is of a room whose rt60 must be given too, got {self.room_db} without")
 
     @property
     def hop_size(self) -> int:

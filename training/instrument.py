@@ -36,7 +36,7 @@ from fastddsp.training.audio import resample_response
 from fastddsp.training.checkpoint import load_checkpoint
 from fastddsp.training.dataset import SILENCE_DB, Settings
 from fastddsp.training.pitch import bridge_unpitched
-from fastddsp.training.prepare import extract_features, loudness, without_late_reverb
+from fastddsp.training.prepare import extract_features, heard_loudness, without_late_reverb
 
 __all__ = ["Instrument", "level_name", "listen", "load_instrument", "play", "power", "room_response", "shift_loudness"]
 
@@ -127,7 +127,8 @@ def listen(
             raise ValueError(f"the recording has no pitched frame, says {settings.tracker}")
         features |= {name: torch.from_numpy(tracked[name])[None] for name in ("f0_hz", "loudness_db")}
     else:
-        features["loudness_db"] = torch.from_numpy(loudness(without_late_reverb(audio, settings), settings))[None]
+        heard_db = heard_loudness(without_late_reverb(audio, settings), settings)
+        features["loudness_db"] = torch.from_numpy(heard_db)[None]
     level = LEVELS[config.level]
     if level == "power_db":
         features[level] = power(samples, config)

@@ -170,9 +170,11 @@ class InstrumentModule(ModelModule):
       room_learning_rate: of the reverb in the first step; None: that of the rest.
       context_seconds: beginning of every window that is played and does not count in the loss: what it leaves in the
         room is heard in the rest. As long as the room to be learnt; 0 for none.
+      warmup_steps: in which the learning rates rise from 0. Harmonics are far too loud at first, in a room above all;
+        a high rate turns them down until they are gone for good, and noise is played instead. 0 for none.
 
     Raises:
-      ValueError: context_seconds leaves nothing of a window.
+      ValueError: context_seconds leaves nothing of a window, or warmup_steps is negative.
     """
 
     def __init__(
@@ -184,6 +186,7 @@ class InstrumentModule(ModelModule):
         seed: int = 0,
         room_learning_rate: float | None = None,
         context_seconds: float = 0.0,
+        warmup_steps: int = 0,
     ) -> None:
         # The data set holds the loudness of the whole recording, which a window's own audio gives wrongly at its ends.
         super().__init__(replace(config, compute_loudness=False), learning_rate, decay, seed)
@@ -193,14 +196,19 @@ class InstrumentModule(ModelModule):
                 f"context_seconds must be at least 0 and less than a window, {config.n_samples / config.sample_rate:g} "
                 f"s, got {context_seconds:g}"
             )
+        if warmup_steps < 0:
+            raise ValueError(f"warmup_steps must not be negative, got {warmup_steps}")
         tilt_harmonics(self.model.decoder, initial_slope)
-        self.room_learning_rate = room_learning_rate
+        self.room_learning_rate, self.warmup_steps = room_learning_rate, warmup_steps
 
     def learning_rates(self) -> dict[str, float]:
         """A rate for the reverb, if it has one of its own."""
         if self.room_learning_rate is None:
             return super().learning_rates()
         return {"": self.learning_rate, "processor_group.reverb.": self.room_learning_rate}
+
+    def _rate_factor(self, step: int) -> float:
+        return super()._rate_factor(step) * min(1.0, (step + 1) / max(1, self.warmup_steps))
 
     def features(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the model reads of a batch, at the frames of its f0: power too, for models that read it."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter1d
 
 from fastddsp.autograd.spectral import compute_loudness
 from fastddsp.training.audio import read_audio
@@ -37,7 +38,7 @@ from fastddsp.training.dataset import (
 from fastddsp.training.extras import needs_extra
 from fastddsp.training.files import PARTIAL, atomic_path
 from fastddsp.training.labels import EVERYTHING, Selection
-from fastddsp.training.late_reverb import suppress_late_reverb
+from fastddsp.training.late_reverb import delay_of_early_sound, suppress_late_reverb
 from fastddsp.training.pitch import bridge_unpitched, get_tracker, track_pitch
 from fastddsp.training.readers import Recording, find_recordings, read_f0, read_notes
 
@@ -47,6 +48,7 @@ with needs_extra():
 # Below this peak (-60 dBFS) a recording is taken for silence: nothing in it could be learnt.
 SILENT_PEAK = 1e-3
 SPECTRUM_SIZE = 512  # of loudness, in samples, as in magenta/ddsp
+STEADY_SECONDS = 0.1  # in a room, where many delayed sounds add up, a note's loudness fluctuates faster than a player's
 KEY_LENGTH = 24
 
 
@@ -69,21 +71,38 @@ def extract_features(audio: np.ndarray, settings: Settings) -> dict[str, np.ndar
     Returns:
       f0_hz, f0_confidence and loudness_db, each float32 [n_frames], n_frames = ceil(n_samples / hop_size).
     """
-    audio = without_late_reverb(audio, settings)
+    heard = without_late_reverb(audio, settings)
     f0_hz, confidence = track_pitch(
-        audio,
+        heard,
         settings.sample_rate,
         settings.frame_rate,
         tracker=settings.tracker,
         fmin=settings.fmin,
         fmax=settings.fmax,
     )
-    return {"f0_hz": f0_hz, "f0_confidence": confidence, "loudness_db": loudness(audio, settings)}
+    return {"f0_hz": f0_hz, "f0_confidence": confidence, "loudness_db": heard_loudness(heard, settings)}
 
 
 def without_late_reverb(audio: np.ndarray, settings: Settings) -> np.ndarray:
-    """What features are heard in: a recording [n_samples], without late reverberation if settings.rt60 is given."""
-    return audio if settings.rt60 is None else suppress_late_reverb(audio, settings.sample_rate, settings.rt60)
+    """What features are heard in: a recording [n_samples].
+
+    If settings.rt60 is given, without late reverberation; with settings.room_db, earlier by what the room delays it.
+    """
+    if settings.rt60 is None:
+        return audio
+    early = suppress_late_reverb(audio, settings.sample_rate, settings.rt60)
+    if settings.room_db is None:
+        return early
+    delay = round(delay_of_early_sound(settings.rt60, settings.room_db) * settings.sample_rate)
+    return np.pad(early, (0, delay))[delay:]
+
+
+def heard_loudness(heard: np.ndarray, settings: Settings) -> np.ndarray:
+    """Loudness in dB, float32 [n_frames], of what `without_late_reverb` returned; averaged over 0.1 s in a room."""
+    loudness_db = loudness(heard, settings)
+    if settings.rt60 is None:
+        return loudness_db
+    return uniform_filter1d(loudness_db, round(STEADY_SECONDS * settings.frame_rate) // 2 * 2 + 1, mode="nearest")
 
 
 @torch.inference_mode()
@@ -143,6 +162,7 @@ def prepare(
     fmin: float | None = None,
     fmax: float | None = None,
     rt60: float | None = None,
+    room_db: float | None = None,
     select: Selection = EVERYTHING,
     workers: int | None = None,
     overwrite: bool = False,
@@ -164,6 +184,8 @@ def prepare(
       fmax: highest pitch of the instrument in Hz.
       rt60: reverberation time in seconds of the recordings' room, for learning to play without it; pitch and loudness
         are then heard without what the room holds (see fastddsp.training.late_reverb, which can estimate it).
+      room_db: energy of that room over that of the direct sound in dB: 20 log10 (distance / critical distance), as the
+        model's reverb_db. Pitch and loudness are then heard as much earlier as the room delays them.
       select: use only recordings with these labels.
       workers: files worked on at once; all CPU cores if None.
       overwrite: replace a data set in `out` that has other settings.
@@ -177,7 +199,7 @@ def prepare(
       FileExistsError: `out` holds a data set with other settings, or other files.
       ValueError: a setting is out of range, or no file could be used.
     """
-    settings = Settings(sample_rate, frame_rate, tracker, fmin, fmax, f0, rt60)
+    settings = Settings(sample_rate, frame_rate, tracker, fmin, fmax, f0, rt60, room_db)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     package = get_tracker(tracker).package
@@ -219,8 +241,9 @@ def _prepare_one(recording: Recording, out: Path, settings: Settings, versions: 
     """Store one recording, or find it stored; True if it was."""
     labelled = settings.f0 == "labels"
     pitch = recording.labels.pitch if labelled and recording.f0 is None else None
-    # Without rt60 where it is None: data sets made before there was such a setting stay as they are.
-    known = {name: value for name, value in asdict(settings).items() if name != "rt60" or value is not None}
+    # Without those of a room where they are None: data sets made before there were such settings stay as they are.
+    of_room = ("rt60", "room_db")
+    known = {name: value for name, value in asdict(settings).items() if name not in of_room or value is not None}
     digest = hashlib.sha256(json.dumps([FORMAT, known, versions, pitch], sort_keys=True).encode())
     for file in (recording.path, recording.f0 if labelled else None):
         if file is not None:

@@ -241,3 +241,12 @@ def test_a_room_may_have_a_learning_rate_of_its_own(tmp_path, data):
     whole, _ = fit(tmp_path / "whole", data, 6, config=IN_ROOM, **rates)
     for expected, value in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(value, expected, rtol=0, atol=0)
+
+
+def test_rates_rise_from_0_while_warming_up():
+    module = InstrumentModule(SMALLEST, decay=0.5, warmup_steps=4)
+    assert [module._rate_factor(step) for step in (0, 1, 3, 4)] == pytest.approx([0.25, 0.5, 1.0, 1.0], rel=1e-3)
+    assert module._rate_factor(10_000) == 0.5
+    assert InstrumentModule(SMALLEST, decay=0.5)._rate_factor(0) == 1.0
+    with pytest.raises(ValueError, match="warmup_steps must not be negative, got -1"):
+        InstrumentModule(SMALLEST, warmup_steps=-1)
