@@ -7,9 +7,10 @@
 y, g: before the delay is cut. x may be noise, made on the way (fastddsp.kernels.cpu.noise). With overlap every frame
 is filtered twice: faded out by its own h_t, and faded in by h_{t+1}.
 
-Frames are taken in blocks of a few registers of samples (fastddsp.kernels.cpu.fir_tiles); impulse responses live in the
-cache only. Cost in multiply-adds per frame of H samples and L taps: H L forward, 2 H L backward, and three cosine
-transforms; with overlap twice that.
+Every lane of a register filters a unit of its own, a frame or a piece of one, by products of polynomials
+(fastddsp.kernels.cpu.fir_transform): x h, and g by the conjugates of h and of x. Impulse responses and transforms live
+in the cache only. Cost of a unit of H samples and L taps, N >= H + L - 1: three transforms of N real numbers forward and
+five backward, and three products with the matrices of fastddsp.kernels.cpu.fir_design; with overlap twice that.
 """
 
 from typing import NamedTuple
@@ -19,22 +20,25 @@ from numba import njit
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import kernel
-from fastddsp.kernels.cpu.fir_design import FRAMES, bands_of_folds, fold_taps, taps_of_bands
+from fastddsp.kernels.cpu.copies import add, clear, clear_rows, copy, weigh, zero
+from fastddsp.kernels.cpu.fir_design import bands_of_taps, taps_of_bands
 from fastddsp.kernels.cpu.fir_layout import (
     QUAD,
-    WORK_PER_CHUNK,
+    WORK_PER_THREAD,
     Plan,
-    add,
-    copy,
-    copy_window,
+    group_at,
     make_plan,
-    multiply,
     parts_of,
+    place_bands,
+    place_fades,
+    place_heard,
+    place_samples,
+    place_sound,
     rooms_of,
     scratch_of,
-    zero,
 )
-from fastddsp.kernels.cpu.fir_tiles import SAMPLES, convolve, correlate
+from fastddsp.kernels.cpu.fir_transform import forward, multiply
+from fastddsp.kernels.cpu.lanes import add_lanes, load_lanes, store_lanes
 from fastddsp.kernels.cpu.noise import fill
 from fastddsp.kernels.cpu.simd import borrowed, pointer, register_width
 from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place
@@ -48,50 +52,43 @@ class Source(NamedTuple):
     offset: int  # of the first sample in the noise's stream
 
 
-# ------------------------------------------------------------------------------------------- groups and their parts
+# ------------------------------------------------------------------------------------------------- rows of a group's units
 
 
-@njit(forceinline=True, error_model="numpy")
-def _samples_of_group(source, b, layout, group, scratch):
-    """Pointer to the group's samples, of the audio or of noise that is made now."""
-    first, last = layout.starts[group[0]], layout.starts[group[1]]
-    if source.seeds.size == 0:
-        return pointer(source.audio, b * layout.n_samples + first)
-    at = (source.offset + first) % QUAD
-    n = (at + last - first + QUAD - 1) // QUAD * QUAD
-    fill(source.seeds[b], b, source.offset + first - at, n, scratch.noise)
-    return pointer(scratch.noise, at)
-
-
-@njit(forceinline=True, error_model="numpy")
-def _design_group(magnitudes, b, layout, group, phase, design, scratch):
-    """Rows of h: the taps of the group's frames, or with phase 1 of the frames after them; the last one's are held."""
-    n_bands, first = design.n + 1, group[0] + phase
-    if first + FRAMES <= layout.n_frames:
-        taps_of_bands(pointer(magnitudes, (b * layout.n_frames + first) * n_bands), design, scratch)
-        return
-    for f in range(FRAMES):
-        t = min(first + f, layout.n_frames - 1)
-        copy(magnitudes, (b * layout.n_frames + t) * n_bands, scratch.bands, f * n_bands, n_bands)
-    taps_of_bands(scratch.bands, design, scratch)
-
-
-@njit(forceinline=True, error_model="numpy")
-def _fade(layout, t, begin, phase):
-    """Where the weights of frame t's samples from `begin` on are in the fades: out in phase 0, in in phase 1."""
-    start = layout.starts[t]
-    shorter = 1 if layout.starts[t + 1] - start == layout.longest - 1 else 0  # of other lengths is the last alone
-    return (2 * shorter + phase) * layout.longest + begin - start
-
-
-@njit(forceinline=True, error_model="numpy")
-def _read_block(samples, i, size, layout, fade, scratch):
-    """`size` samples from number i on, weighted if frames overlap; zeros up to a whole register."""
-    width = register_width(scratch.x)
-    copy(samples, i, scratch.x, 0, size)
-    zero(scratch.x, size, (-size) % width)
+@njit(error_model="numpy")
+def _samples(source, b, layout, n_units, phase, scratch):
+    """x: the units' samples, of the audio or of noise that is made now; weighted where frames overlap."""
+    width, units = register_width(scratch.x), scratch.units
+    samples, offset = pointer(source.audio, 0), b * layout.n_samples
+    if source.seeds.size > 0:
+        at = (source.offset + units[0]) % QUAD
+        n = (at + units[n_units] - units[0] + QUAD - 1) // QUAD * QUAD
+        fill(source.seeds[b], b, source.offset + units[0] - at, n, scratch.noise)
+        samples, offset = scratch.noise, at - units[0]
+    place_samples(scratch.lanes, units, width, offset)
+    load_lanes(samples, scratch.lanes, layout.block_rows, scratch.stage, scratch.x)
     if layout.overlap:
-        multiply(layout.fades, fade, scratch.x, size)
+        _fade(layout, phase, scratch, scratch.x)
+    clear_rows(scratch.x, layout.block_rows, layout.transform.half * (1 if layout.is_real else 2))
+
+
+@njit(error_model="numpy")
+def _fade(layout, phase, scratch, rows):
+    """Weigh the units' samples, in rows."""
+    width = register_width(rows)
+    place_fades(scratch.lanes, scratch.units, width, layout, phase)
+    load_lanes(layout.fades, scratch.lanes, layout.block_rows, scratch.stage, scratch.fades)
+    weigh(scratch.fades, rows, layout.block_rows * width)
+
+
+@njit(error_model="numpy")
+def _taps(magnitudes, b, layout, design, phase, scratch):
+    """h: taps of the units' frames, in phase 1 of the frames after them. Overwrites x."""
+    width, n_bands, row = register_width(scratch.h), design.n + 1, b * layout.n_frames
+    place_bands(scratch.lanes, scratch.units, width, phase, layout.n_frames, row, n_bands, magnitudes.size)
+    load_lanes(pointer(magnitudes, 0), scratch.lanes, layout.band_rows, scratch.stage, scratch.x)
+    taps_of_bands(scratch.x, design, pointer(scratch.x, scratch.sums), pointer(scratch.x, scratch.r), scratch.h)
+    clear_rows(scratch.h, design.n_taps, 2 * layout.transform.half)
 
 
 # ------------------------------------------------------------------------------------------------------------- chunks
@@ -101,27 +98,25 @@ def _read_block(samples, i, size, layout, fade, scratch):
 def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, out):
     """Filter some frames of row b: their samples of `out`, and in `tail` what rings on after them."""
     design, layout, _ = parts
-    block = SAMPLES[-1] * register_width(out)
+    width, units = register_width(out), scratch.units
     delay, n_tail, y = layout.delay, design.n_taps - 1, scratch.y
-    zero(y, 0, scratch.y_size)
-    for first in range(frames[0], frames[1], FRAMES):
-        group = first, min(first + FRAMES, frames[1])
-        origin, end = layout.starts[group[0]], layout.starts[group[1]]
-        samples = _samples_of_group(source, b, layout, group, scratch)
+    last = frames[1] * layout.blocks
+    clear(y, 0, scratch.y_size)
+    for first in range(frames[0] * layout.blocks, last, width):
+        n_units = group_at(layout, first, last, width, units)
+        origin, end = units[0], units[n_units]
         for phase in range(1 + layout.overlap):
-            _design_group(magnitudes, b, layout, group, phase, design, scratch)
-            for t in range(group[0], group[1]):
-                h = pointer(scratch.h, (t - first) * scratch.h_row)
-                for begin in range(layout.starts[t], layout.starts[t + 1], block):
-                    size = min(block, layout.starts[t + 1] - begin)
-                    fade = _fade(layout, t, begin, phase)
-                    _read_block(samples, begin - origin, size, layout, fade, scratch)
-                    convolve(scratch.x, size, h, design.n_taps, pointer(y, begin - origin))
+            _taps(magnitudes, b, layout, design, phase, scratch)
+            forward(scratch.h, layout.transform)
+            _samples(source, b, layout, n_units, phase, scratch)
+            multiply(scratch.x, layout.is_real, scratch.h, 1, layout.transform)
+            place_sound(scratch.lanes, units, width)
+            add_lanes(scratch.x, layout.block + n_tail, y, scratch.lanes)
         low, high = max(origin, delay), min(end, n_out + delay)
         if low < high:
             copy(y, low - origin, out, b * n_out + low - delay, high - low)
         copy(y, end - origin, y, 0, n_tail)
-        zero(y, n_tail, scratch.y_size - n_tail)  # also what only a NaN could have reached
+        clear(y, n_tail, scratch.y_size)
     copy(y, 0, tail, 0, n_tail)
 
 
@@ -141,16 +136,6 @@ def _add_tails(tails, ends, n_samples, delay, out):
                 out[b, begin + i] += tails[b, chunk, i]
 
 
-@njit(forceinline=True, error_model="numpy")
-def _g_of_block(g, b, n_out, begin, scratch):
-    """Pointer to g_size numbers of row b of g from number `begin` on, zeros beyond its ends."""
-    reach = scratch.g_size
-    if begin >= 0 and begin + reach <= n_out:
-        return pointer(g, b * n_out + begin)
-    copy_window(g, b * n_out, (b + 1) * n_out, b * n_out + begin, b * n_out + begin + reach, scratch.g)
-    return pointer(scratch.g, 0)
-
-
 @njit(inline="always")
 def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, needs, d_audio, d_magnitudes, carry):
     """Gradients of some frames of row b; `needs` says which to write, d_audio or d_magnitudes.
@@ -158,49 +143,40 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
     carry: with overlap, what the last frame adds to the magnitudes of the frame after the chunk.
     """
     design, layout, _ = parts
-    block, n_bands, row = SAMPLES[-1] * register_width(g), design.n + 1, b * layout.n_frames
-    if layout.overlap and needs[1]:
+    width, n_bands, row, units = register_width(g), design.n + 1, b * layout.n_frames, scratch.units
+    last = frames[1] * layout.blocks
+    if needs[1]:
         zero(d_magnitudes, (row + frames[0]) * n_bands, (frames[1] - frames[0]) * n_bands)
-    for first in range(frames[0], frames[1], FRAMES):
-        group = first, min(first + FRAMES, frames[1])
-        origin = layout.starts[first]
-        samples = pointer(g, 0)
-        if needs[1]:
-            samples = _samples_of_group(source, b, layout, group, scratch)
+    for first in range(frames[0] * layout.blocks, last, width):
+        n_units = group_at(layout, first, last, width, units)
+        place_heard(scratch.lanes, units, width, layout.delay, b * n_out, n_out)
+        load_lanes(pointer(g, 0), scratch.lanes, 2 * layout.transform.half, scratch.stage, scratch.g)
+        forward(scratch.g, layout.transform)
         for phase in range(1 + layout.overlap):
             if needs[0]:
-                _design_group(magnitudes, b, layout, group, phase, design, scratch)
-            for t in range(group[0], group[1]):
-                h = pointer(scratch.h, (t - first) * scratch.h_row)
-                zero(scratch.dh, 0, scratch.g_size - block)
-                for begin in range(layout.starts[t], layout.starts[t + 1], block):
-                    size = min(block, layout.starts[t + 1] - begin)
-                    fade = _fade(layout, t, begin, phase)
-                    if needs[1]:
-                        _read_block(samples, begin - origin, size, layout, fade, scratch)
-                    seen = _g_of_block(g, b, n_out, begin - layout.delay, scratch)
-                    zero(scratch.dx, 0, block)
-                    correlate(scratch.x, size, h, design.n_taps, seen, needs[0], scratch.dh, scratch.dx)
-                    if needs[0]:
-                        at = b * layout.n_samples + begin
-                        if layout.overlap:
-                            multiply(layout.fades, fade, scratch.dx, size)
-                        if phase == 0:
-                            copy(scratch.dx, 0, d_audio, at, size)
-                        else:
-                            add(scratch.dx, 0, d_audio, at, size)
-                if needs[1]:
-                    fold_taps(t - first, design, scratch)
-            if needs[1]:
-                bands_of_folds(design, scratch)
-                for t in range(group[0], group[1]):
-                    at, target = (t - first) * n_bands, min(t + phase, layout.n_frames - 1)
-                    if not layout.overlap:
-                        copy(scratch.bands, at, d_magnitudes, (row + target) * n_bands, n_bands)
-                    elif target < frames[1]:
-                        add(scratch.bands, at, d_magnitudes, (row + target) * n_bands, n_bands)
+                _taps(magnitudes, b, layout, design, phase, scratch)
+                multiply(scratch.h, False, scratch.g, -1, layout.transform)
+                if layout.overlap:
+                    _fade(layout, phase, scratch, scratch.h)
+                store_lanes(scratch.h, layout.block_rows, scratch.x)
+                for j in range(n_units):
+                    at, target, size = j * layout.block_rows, b * layout.n_samples + units[j], units[j + 1] - units[j]
+                    if phase == 0:
+                        copy(scratch.x, at, d_audio, target, size)
                     else:
-                        copy(scratch.bands, at, carry, 0, n_bands)
+                        add(scratch.x, at, d_audio, target, size)
+            if needs[1]:
+                _samples(source, b, layout, n_units, phase, scratch)
+                multiply(scratch.x, layout.is_real, scratch.g, -1, layout.transform)
+                h = scratch.h
+                bands_of_taps(scratch.x, design, pointer(h, scratch.sums), pointer(h, scratch.r), h)
+                store_lanes(h, layout.band_rows, scratch.x)
+                for j in range(n_units):
+                    frame = min(units[width + 1 + j] + phase, layout.n_frames - 1)
+                    if frame < frames[1]:
+                        add(scratch.x, j * layout.band_rows, d_magnitudes, (row + frame) * n_bands, n_bands)
+                    else:
+                        add(scratch.x, j * layout.band_rows, carry, 0, n_bands)
 
 
 # -------------------------------------------------------------------------------- kernels: rows are chunks of all items
@@ -208,17 +184,17 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
 
 @kernel
 def _filter_chunks(
-    audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, tails, n_out, out,
+    audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, places, tails, n_out, out,
     tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Filter all chunks of all rows; tails [batch, chunks, n_taps - 1]: what rings on after each."""
     if enter_on_team(n_threads, team):
         return
-    audio, seeds, magnitudes, tables, numbers, rooms, tails, out = borrowed(
-        (audio, seeds, magnitudes, tables, numbers, rooms, tails, out)
+    audio, seeds, magnitudes, tables, numbers, rooms, places, tails, out = borrowed(
+        (audio, seeds, magnitudes, tables, numbers, rooms, places, tails, out)
     )
-    source, parts = Source(audio, seeds, offset), parts_of((tables, numbers))
-    scratch = scratch_of(rooms[next_place(tickets)], parts[2])
+    source, parts, own = Source(audio, seeds, offset), parts_of((tables, numbers)), next_place(tickets)
+    scratch = scratch_of(rooms[own], places[own], parts[2])
     i, end = next_chunk(tickets, n_rows, n_chunks)
     while i < end:
         b, chunk = i // len(chunks), i % len(chunks)
@@ -229,17 +205,17 @@ def _filter_chunks(
 
 @kernel
 def _gradient_chunks(
-    g, n_out, audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, needs, d_audio, d_magnitudes, carries,
-    tickets, n_rows, n_chunks, n_threads, team,
+    g, n_out, audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, places, needs,
+    d_audio, d_magnitudes, carries, tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Gradients of all chunks of all rows; carries [batch, chunks, bands]: see _gradient_chunk."""
     if enter_on_team(n_threads, team):
         return
-    g, audio, seeds, magnitudes, tables, numbers, rooms, d_audio, d_magnitudes, carries = borrowed(
-        (g, audio, seeds, magnitudes, tables, numbers, rooms, d_audio, d_magnitudes, carries)
+    g, audio, seeds, magnitudes, tables, numbers, rooms, places, d_audio, d_magnitudes, carries = borrowed(
+        (g, audio, seeds, magnitudes, tables, numbers, rooms, places, d_audio, d_magnitudes, carries)
     )
-    source, parts = Source(audio, seeds, offset), parts_of((tables, numbers))
-    scratch = scratch_of(rooms[next_place(tickets)], parts[2])
+    source, parts, own = Source(audio, seeds, offset), parts_of((tables, numbers)), next_place(tickets)
+    scratch = scratch_of(rooms[own], places[own], parts[2])
     i, end = next_chunk(tickets, n_rows, n_chunks)
     while i < end:
         b, chunk = i // len(chunks), i % len(chunks)
@@ -268,9 +244,9 @@ def filter_source(
     batch, n_frames, n_bands = magnitudes.shape
     plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, out.dtype.name)
     tails = np.empty((batch, len(plan.chunks), plan.n_taps - 1), out.dtype)
-    n_threads = _worth_threads(plan, batch * n_samples, n_threads, batch)
-    rooms, results = rooms_of(plan, n_threads), (tails, out.shape[1], out.reshape(-1))
-    args = *source, magnitudes.reshape(-1), plan.tables, plan.numbers, plan.chunks, rooms, *results
+    n_threads = _worth_threads(plan, n_threads, batch)
+    results = tails, out.shape[1], out.reshape(-1)
+    args = *source, magnitudes.reshape(-1), plan.tables, plan.numbers, plan.chunks, *rooms_of(plan, n_threads), *results
     threads.enter(_filter_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
     _add_tails(tails, plan.ends, n_samples, plan.delay, out)
 
@@ -295,14 +271,14 @@ def gradients(
     needs, n_out, nothing = (d_audio is not None, d_magnitudes is not None), g.shape[1], np.empty(0, g.dtype)
     flat_g, flat, *results = (nothing if x is None else x.reshape(-1) for x in (g, magnitudes, d_audio, d_magnitudes))
     carries = np.zeros((batch, len(plan.chunks), n_bands), g.dtype)
-    n_threads = _worth_threads(plan, batch * n_samples, n_threads, batch)
+    n_threads = _worth_threads(plan, n_threads, batch)
     rooms = rooms_of(plan, n_threads)
-    args = flat_g, n_out, *source, flat, plan.tables, plan.numbers, plan.chunks, rooms, needs, *results, carries
+    args = flat_g, n_out, *source, flat, plan.tables, plan.numbers, plan.chunks, *rooms, needs, *results, carries
     threads.enter(_gradient_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
     if overlap and d_magnitudes is not None:
         d_magnitudes[:, plan.chunks[1:, 0]] += carries[:, :-1]
 
 
-def _worth_threads(plan: Plan, n_samples: int, n_threads: int, batch: int) -> int:
-    """How many threads n_samples are worth."""
-    return min(n_threads, batch * len(plan.chunks)) if n_samples * plan.n_taps > WORK_PER_CHUNK else 1
+def _worth_threads(plan: Plan, n_threads: int, batch: int) -> int:
+    """How many threads a batch of items is worth."""
+    return min(n_threads, batch * len(plan.chunks)) if batch * plan.work > WORK_PER_THREAD else 1

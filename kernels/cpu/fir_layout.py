@@ -1,9 +1,11 @@
-"""Time-varying filters, cut into chunks of frames; the memory that a chunk needs; copies.
+"""Time-varying filters, cut into chunks of frames, and these into units; the memory that a chunk needs.
 
-A chunk, one call of a thread, is whole frames, and these are taken in groups of FRAMES, whose impulse responses are
-made together. Chunks depend on the problem alone, and so do results, to the last bit.
+A unit is what one lane filters: a frame, or if that is long one of its `blocks` equal pieces, each of `block` samples at
+most. A group is as many units as a register has lanes. A chunk, one call of a thread, is whole frames. Chunks depend on
+the problem alone, and so do results, to the last bit.
 """
 
+import math
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,14 +14,15 @@ import numpy as np
 from numba import njit
 
 from fastddsp.kernels import fir
-from fastddsp.kernels.cpu.fir_design import FRAMES, N_NUMBERS, ROOM, design_of, make_design
-from fastddsp.kernels.cpu.fir_tiles import SAMPLES, reach
-from fastddsp.kernels.cpu.simd import REGISTER_BYTES, load_register, pointer, register_width, store
+from fastddsp.kernels.cpu.fir_design import N_NUMBERS, SUMS, design_of, make_design
+from fastddsp.kernels.cpu.fir_transform import Transform, make_transform, transform_sizes
+from fastddsp.kernels.cpu.simd import REGISTER_BYTES, TILE_REGISTERS, pointer, register_width
 from fastddsp.kernels.cpu.team import rooms_apart
 
-WORK_PER_CHUNK = 2**22  # multiply-adds forward: 40 us, long beside the 3 us of a call
+ROWS_PER_CHUNK = 2048  # of its groups' transforms: about 10 us forward, long beside the 1 us of a chunk
+WORK_PER_THREAD = 2**18  # rows times lanes: about 60 us forward, long beside waking a thread
 QUAD = 4  # samples that the noise makes at a time
-N_LAYOUT, N_SIZES = 5, 12  # numbers of Layout and of the sizes in a plan
+N_LAYOUT, N_SIZES = 11, 6  # numbers of Layout and of the sizes in a plan
 
 
 class Plan(NamedTuple):
@@ -28,161 +31,209 @@ class Plan(NamedTuple):
     Two flat arrays hold what kernels want of it: a tuple with their parts costs 10 us a call.
     """
 
-    tables: np.ndarray  # Design's, then Layout's
-    numbers: np.ndarray  # int64: Design's, Layout's, the sizes of the buffers in Scratch, where frames start
+    tables: np.ndarray  # Design's, the transform's twiddles, then fades
+    numbers: np.ndarray  # int64: Design's, Layout's, the sizes of the buffers in Scratch, radices, where frames start
     chunks: np.ndarray  # int64 [chunks, 2]: the first frame of each and the one after its last
     ends: np.ndarray  # int64 [chunks]: the sample after each
     delay: int
     n_taps: int
+    work: int  # rows times lanes of one item of the batch
 
 
 class Layout(NamedTuple):
-    """Which samples each frame holds, the same for every row of the batch."""
+    """Which samples each unit holds, the same for every row of the batch; and how units are transformed."""
 
     n_samples: int
     n_frames: int
-    longest: int  # samples in the longest frame
     delay: int  # samples cut from the start of y
     overlap: int  # 0 or 1
-    fades: object  # pointer; for overlap [2, 2, longest]: a frame's weights, out and in, and those of a shorter one
+    longest: int  # samples in the longest frame
+    blocks: int  # units of a frame
+    block: int  # samples in the longest unit
+    block_rows: int  # the same, up to whole registers
+    band_rows: int  # bands, up to whole registers
+    is_real: bool  # whether units have no more than M samples: then half of their rows are empty
+    transform: object  # Transform
+    fades: object  # pointer; for overlap [5, longest]: a frame's weights, out and in, those of a shorter one, zeros
     starts: object  # pointer to int64 [n_frames + 1]
 
 
 class Scratch(NamedTuple):
-    """Pointers to the buffers of a chunk, and some of their sizes."""
+    """Pointers to the buffers of a chunk. Rows are registers, one lane a unit.
 
-    x: object  # samples of a block, zeros after them
-    g: object  # what a block sees of g, where that reaches beyond the ends
-    dx: object  # gradients of a block's samples
-    even: object  # FRAMES rows of E; so the next three
-    odd: object
-    even_bands: object
-    odd_bands: object
-    bands: object  # magnitudes of FRAMES frames, or their gradients
+    What is on its way between magnitudes and taps, or to where it is stored, lies in whichever of x and h holds nothing
+    else then: with g, tables and y they fill the first cache.
+    """
+
+    x: object  # 2 M rows of samples, or more
+    h: object  # the same of taps
+    g: object  # the same of the output's gradient
+    sums: int  # where, in x or h, rows between magnitudes and taps are
+    r: int  # and these
+    fades: object  # rows of weights, where frames overlap
+    stage: object  # for load_lanes, as many numbers as h has
     noise: object  # of a group
-    y: object  # of a group, and what follows it
-    dh: object  # gradients of a frame's taps, zeros around them
-    h: object  # FRAMES rows of taps, zeros around them
-    h_row: int
-    g_size: int
+    y: object  # what a group's units sound, and what rings on after them
     y_size: int
+    lanes: object  # pointer to int64 starts, lows and highs of all lanes (see load_lanes)
+    units: object  # pointer to int64: see group_at
 
 
 # ------------------------------------------------------------------------------------------------------------- the plan
 
 
+def _cheapest_transform(longest: int, n_taps: int) -> tuple[int, int]:
+    """N of the transform, and units of a frame: those that take the fewest operations for the longest frame."""
+    choices = {}
+    for pieces in {1, *(2**p for p in range(1, max(longest, 1).bit_length()))}:
+        for size in transform_sizes(-(-longest // pieces) + n_taps - 1):
+            blocks = max(-(-longest // (size - n_taps + 1)), 1)
+            choices[size, blocks] = blocks * size * math.log2(size)
+    return min(choices, key=lambda choice: choices[choice])
+
+
 @lru_cache(maxsize=64)
 def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, overlap: bool, dtype: str) -> Plan:
     """The plan for n_samples > 0 samples of "float32" or "float64"."""
-    design, tables = make_design(n_bands, window_size, dtype)
-    n_taps, starts = design[3], fir.frame_borders(n_samples, n_frames)
+    lanes = REGISTER_BYTES // np.dtype(dtype).itemsize
+    n_taps, starts = fir.n_taps(n_bands, window_size), fir.frame_borders(n_samples, n_frames)
     longest = int(np.diff(starts).max())
-    frames_of_work = WORK_PER_CHUNK * n_frames // (n_samples * n_taps * (1 + overlap))
-    firsts = range(0, n_frames, max(frames_of_work // FRAMES, 1) * FRAMES)
-    chunks = np.array([*pairwise([*firsts, n_frames])])
-    groups = starts[np.minimum(np.arange(0, n_frames + FRAMES, FRAMES), n_frames)]
-    sizes = _sizes(design, int(np.diff(groups).max()), REGISTER_BYTES // np.dtype(dtype).itemsize)
-    layout = n_samples, n_frames, longest, fir.delay(n_taps), int(overlap)
+    size, blocks = _cheapest_transform(longest, n_taps)
+    block = -(-longest // blocks)
+    block_rows = -(-block // lanes) * lanes
+    design, tables = make_design(n_bands, window_size, 2 / size)
+    radices, twiddles = make_transform(size)
+    fades = np.empty(0)
     if overlap:
-        rises = [np.pad(fir.fade_in(size), (0, longest - size)) for size in (longest, longest - 1)]
-        tables = np.concatenate([tables, *(weights.astype(dtype) for rise in rises for weights in (1 - rise, rise))])
-    numbers = np.array([*design, *layout, *sizes, *starts], np.int64)
-    return Plan(tables, numbers, chunks, starts[chunks[:, 1]], fir.delay(n_taps), n_taps)
-
-
-def _sizes(design: tuple[int, ...], longest_group: int, lanes: int) -> list[int]:
-    """Numbers before the first tap in a row of taps, then those in each buffer of Scratch; whole registers."""
-    n, _, room, n_taps, before, row_even, row_odd = design
-    block, beyond = SAMPLES[-1] * lanes, reach(n_taps, lanes)
-    lead = n + 2 * room - before  # lags that the window leaves out, and what a tile reads there
-    row = lead + max(beyond, before + n + 2 * room)
-    sizes = [lead, block, block + beyond, block, *2 * (FRAMES * row_even, FRAMES * row_odd)]
-    sizes += [FRAMES * (n + 1) + room, longest_group + 2 * QUAD, longest_group + block + beyond, row]
-    return [-(-size // lanes) * lanes for size in sizes]
+        rises = [np.pad(fir.fade_in(length), (0, longest - length)) for length in (longest, longest - 1)]
+        fades = np.concatenate([*(weights for rise in rises for weights in (1 - rise, rise)), np.zeros(longest)])
+    whole_groups = lanes // math.gcd(lanes, blocks)  # frames
+    frames_per_chunk = max(ROWS_PER_CHUNK * lanes // (size * blocks * whole_groups), 1) * whole_groups
+    chunks = np.array([*pairwise([*range(0, n_frames, frames_per_chunk), n_frames])])
+    band_rows = -(-n_bands // lanes) * lanes
+    layout = (
+        n_samples, n_frames, fir.delay(n_taps), int(overlap), longest, blocks, block, block_rows, band_rows,
+        size // 2, len(radices),
+    )  # fmt: skip
+    sum_rows = -(-n_bands // SUMS) * SUMS
+    sizes = [
+        (max(size, band_rows + 2 * sum_rows) + TILE_REGISTERS) * lanes,
+        band_rows * lanes,
+        (band_rows + sum_rows) * lanes,
+        block_rows * lanes,
+        lanes * block + size + TILE_REGISTERS * lanes,
+        lanes * block + 2 * QUAD,
+    ]
+    numbers = np.array([*design, *layout, *sizes, *radices, *starts], np.int64)
+    flat = np.concatenate([tables, twiddles, fades]).astype(dtype)
+    work = n_frames * blocks * size * (1 + overlap)
+    return Plan(flat, numbers, chunks, starts[chunks[:, 1]], fir.delay(n_taps), n_taps, work)
 
 
 @njit(forceinline=True, error_model="numpy")
 def parts_of(plan):
     """Design, Layout and a pointer to the sizes, of the tables and numbers of a plan."""
     tables, numbers = plan
-    design, end = design_of(numbers, tables)
-    at, fades = pointer(numbers, N_NUMBERS), pointer(tables, end)
-    sizes, starts = pointer(at, N_LAYOUT), pointer(at, N_LAYOUT + N_SIZES)
-    return design, Layout(at[0], at[1], at[2], at[3], at[4], fades, starts), sizes
+    design, end = design_of(numbers, pointer(tables, 0))
+    at = pointer(numbers, N_NUMBERS)
+    sizes, radices = pointer(at, N_LAYOUT), pointer(at, N_LAYOUT + N_SIZES)
+    half, n_steps = at[9], at[10]
+    n_twiddles, blocks = 0, 1
+    for step in range(n_steps):
+        n_twiddles += 2 * (radices[step] - 1) * blocks
+        blocks *= radices[step]
+    twiddles, fades, starts = pointer(tables, end), pointer(tables, end + n_twiddles), pointer(radices, n_steps)
+    return design, Layout(
+        at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8],
+        at[7] <= half, Transform(half, n_steps, radices, twiddles), fades, starts,
+    ), sizes  # fmt: skip
 
 
-def rooms_of(plan: Plan, n_threads: int) -> np.ndarray:
-    """Memory for the Scratch of every thread, [n_threads, numbers], zeros."""
-    sizes = plan.numbers[N_NUMBERS + N_LAYOUT :][:N_SIZES]
-    return rooms_apart(n_threads, int(sizes[1:].sum()) + FRAMES * int(sizes[-1]) + ROOM, plan.tables.dtype)
-
-
-@njit(forceinline=True, error_model="numpy")
-def scratch_of(workspace, sizes):
-    """Scratch inside a workspace, buffers aligned to registers."""
-    x = pointer(workspace, (-workspace.ctypes.data // workspace.itemsize) % register_width(workspace))
-    g = pointer(x, sizes[1])
-    dx = pointer(g, sizes[2])
-    even = pointer(dx, sizes[3])
-    odd = pointer(even, sizes[4])
-    even_bands = pointer(odd, sizes[5])
-    odd_bands = pointer(even_bands, sizes[6])
-    bands = pointer(odd_bands, sizes[7])
-    noise = pointer(bands, sizes[8])
-    y = pointer(noise, sizes[9])
-    dh = pointer(y, sizes[10] + sizes[0])
-    h = pointer(dh, sizes[11])
-    sums = even, odd, even_bands, odd_bands
-    return Scratch(x, g, dx, *sums, bands, noise, y, dh, h, sizes[11], sizes[2], sizes[10])
-
-
-# --------------------------------------------------------------------------------------------------------------- copies
-
-
-@njit(forceinline=True)
-def zero(target, i, n):
-    """target[i : i + n] = 0."""
-    for k in range(i, i + n):
-        target[k] = 0
-
-
-@njit(forceinline=True)
-def copy(source, i, target, j, n):
-    """target[j : j + n] = source[i : i + n]; the two may overlap if j < i."""
-    width = register_width(source)
-    whole = n // width * width
-    for k in range(0, whole, width):
-        store(target, j + k, load_register(source, i + k))
-    for k in range(whole, n):
-        target[j + k] = source[i + k]
-
-
-@njit(forceinline=True)
-def add(source, i, target, j, n):
-    """target[j : j + n] += source[i : i + n]."""
-    width = register_width(source)
-    whole = n // width * width
-    for k in range(0, whole, width):
-        store(target, j + k, load_register(target, j + k) + load_register(source, i + k))
-    for k in range(whole, n):
-        target[j + k] += source[i + k]
-
-
-@njit(forceinline=True)
-def multiply(source, i, target, n):
-    """target[:n] *= source[i : i + n]."""
-    width = register_width(source)
-    whole = n // width * width
-    for k in range(0, whole, width):
-        store(target, k, load_register(target, k) * load_register(source, i + k))
-    for k in range(whole, n):
-        target[k] *= source[i + k]
+def rooms_of(plan: Plan, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Memory for the Scratch of every thread: [n_threads, numbers], and [n_threads, int64 numbers of lanes]."""
+    rows, _, _, fades, y, noise = plan.numbers[N_NUMBERS + N_LAYOUT :][:N_SIZES]
+    lanes, size = REGISTER_BYTES // plan.tables.itemsize, 4 * rows + fades + y + noise
+    return rooms_apart(n_threads, int(size), plan.tables.dtype), rooms_apart(n_threads, 5 * lanes + 2, np.int64)
 
 
 @njit(forceinline=True, error_model="numpy")
-def copy_window(source, low, high, begin, end, target):
-    """target = source[begin:end], with zeros before index `low` and from `high` on."""
-    first, last = min(max(low, begin), end), max(min(high, end), begin)
-    zero(target, 0, first - begin)
-    copy(source, first, target, first - begin, last - first)
-    zero(target, max(last, first) - begin, end - max(last, first))
+def scratch_of(room, lanes, sizes):
+    """Scratch inside a thread's rooms, buffers aligned to registers but for the last two."""
+    x = pointer(room, 0)
+    h = pointer(x, sizes[0])
+    g = pointer(h, sizes[0])
+    stage = pointer(g, sizes[0])
+    fades = pointer(stage, sizes[0])
+    y = pointer(fades, sizes[3])
+    noise = pointer(y, sizes[4])
+    places = pointer(lanes, 0), pointer(lanes, 3 * register_width(room))
+    return Scratch(x, h, g, sizes[1], sizes[2], fades, stage, noise, y, sizes[4], *places)
+
+
+# ---------------------------------------------------------------------------------------------------------------- units
+
+
+@njit(error_model="numpy")
+def group_at(layout, first, last, width, units):
+    """Units first, first + 1, ... of a group, but none from `last` on: how many there are.
+
+    units: pointer to int64, filled with where each lane's samples begin, and end; then with their frames.
+    """
+    frame, piece = first // layout.blocks, first % layout.blocks
+    for j in range(width + 1):
+        inside = frame < layout.n_frames
+        units[j] = min(layout.starts[frame] + piece * layout.block, layout.starts[frame + inside])
+        units[width + 1 + j] = frame
+        if first + j < last:  # the lanes that are left are empty, where the last unit ends
+            piece += 1
+            if piece == layout.blocks:
+                frame, piece = frame + 1, 0
+    return min(width, last - first)
+
+
+@njit(error_model="numpy")
+def place_samples(lanes, units, width, offset):
+    """Lanes of the samples of a group's units; offset: where sample 0 is in their array."""
+    for j in range(width):
+        lanes[j] = lanes[width + j] = offset + units[j]
+        lanes[2 * width + j] = offset + units[j + 1]
+
+
+@njit(error_model="numpy")
+def place_heard(lanes, units, width, delay, row, n_out):
+    """Lanes of what is heard of a group's units, and beyond: of n_out numbers from `row` on."""
+    for j in range(width):
+        lanes[j] = row + units[j] - delay
+        lanes[width + j] = row
+        lanes[2 * width + j] = row + n_out
+
+
+@njit(error_model="numpy")
+def place_sound(lanes, units, width):
+    """Where what a group's units sound begins, counted from the first."""
+    for j in range(width):
+        lanes[j] = units[j] - units[0]
+
+
+@njit(error_model="numpy")
+def place_bands(lanes, units, width, phase, n_frames, row, n_bands, n_numbers):
+    """Lanes of the magnitudes of a group's units; in phase 1 of the frames after theirs, the last one held.
+
+    Frames follow each other, `row` before the n_frames of this item, in an array of n_numbers.
+    """
+    for j in range(width):
+        lanes[j] = (row + min(units[width + 1 + j] + phase, n_frames - 1)) * n_bands
+        lanes[width + j] = 0
+        lanes[2 * width + j] = n_numbers
+
+
+@njit(error_model="numpy")
+def place_fades(lanes, units, width, layout, phase):
+    """Lanes of the weights of the samples of a group's units: fading out in phase 0, in in phase 1."""
+    for j in range(width):
+        frame = min(units[width + 1 + j], layout.n_frames - 1)
+        start = layout.starts[frame]
+        shorter = 1 if layout.starts[frame + 1] - start == layout.longest - 1 else 0  # of other lengths the last alone
+        lanes[j] = (2 * shorter + phase) * layout.longest + min(units[j] - start, layout.longest)
+        lanes[width + j] = 0
+        lanes[2 * width + j] = 5 * layout.longest

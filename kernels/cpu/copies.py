@@ -1,0 +1,63 @@
+"""Runs of numbers in memory: copied, added, multiplied, cleared, a register at a time. Arrays or pointers (see simd)."""
+
+from numba import njit
+
+from fastddsp.kernels.cpu.simd import lane_count, load_register, register_width, splat, store
+
+
+@njit(forceinline=True)
+def zero(target, i, n):
+    """target[i : i + n] = 0."""
+    for k in range(i, i + n):
+        target[k] = 0
+
+
+@njit(forceinline=True)
+def clear(target, first, last):
+    """Zeros from number `first` on, up to `last` or as far beyond as a tile reaches."""
+    for i in range(first, last, lane_count(target)):
+        store(target, i, splat(target, 0.0))
+
+
+@njit(forceinline=True)
+def clear_rows(rows, first, last):
+    """The same, of rows, one register each."""
+    clear(rows, first * register_width(rows), last * register_width(rows))
+
+
+@njit
+def copy(source, i, target, j, n):
+    """target[j : j + n] = source[i : i + n]; the two may overlap if j < i."""
+    width = register_width(source)
+    whole = n // width * width
+    for k in range(0, whole, width):
+        store(target, j + k, load_register(source, i + k))
+    for k in range(whole, n):
+        target[j + k] = source[i + k]
+
+
+@njit
+def add(source, i, target, j, n):
+    """target[j : j + n] += source[i : i + n]."""
+    width = register_width(source)
+    whole = n // width * width
+    for k in range(0, whole, width):
+        store(target, j + k, load_register(target, j + k) + load_register(source, i + k))
+    for k in range(whole, n):
+        target[j + k] += source[i + k]
+
+
+@njit
+def weigh(source, target, n):
+    """target[:n] *= source[:n]; n: a multiple of a register's lanes."""
+    for k in range(0, n, register_width(source)):
+        store(target, k, load_register(target, k) * load_register(source, k))
+
+
+@njit(error_model="numpy")
+def copy_window(source, low, high, begin, end, target):
+    """target = source[begin:end], with zeros before index `low` and from `high` on."""
+    first, last = min(max(low, begin), end), max(min(high, end), begin)
+    zero(target, 0, first - begin)
+    copy(source, first, target, first - begin, last - first)
+    zero(target, max(last, first) - begin, end - max(last, first))

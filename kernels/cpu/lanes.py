@@ -1,0 +1,157 @@
+"""Between sequences that lie in memory one after the other, and rows: one lane a sequence (see fir_transform).
+
+    load_lanes      row i, lane j = number starts[j] + i of an array, zeros where that is before lows[j] or from highs[j] on
+    store_lanes     number i of sequence j = row i, lane j; sequences of n_rows numbers
+    add_lanes       number starts[j] + i of an array += row i, lane j
+
+Squares of as many numbers a side as a register has lanes are turned in registers: within pieces of 128 bits and then
+piece by piece, with one instruction a register and step. General permutations cost twice that.
+"""
+
+import llvmlite.ir as ir
+from numba import njit
+from numba.core import types
+from numba.core.extending import intrinsic
+
+from fastddsp.kernels.cpu.copies import copy_window
+from fastddsp.kernels.cpu.simd import Vector, _pointer, pointer, register_width, width_of
+
+
+def _turned(builder, square: list) -> list:
+    """Registers whose lane j of number i is lane i of number j of the given ones."""
+    lanes, index = len(square), ir.IntType(32)
+    piece = 4 if isinstance(square[0].type.element, ir.FloatType) else 2  # lanes of 128 bits
+    pieces = [range(at, at + piece) for at in range(0, lanes, piece)]
+
+    def pick(a, b, order):
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(index, lanes), [*order]))
+
+    def interleaved(half, run):  # runs of a's and b's in turn, of every piece's first or second half
+        for lane in pieces:
+            for k in range(half * piece // 2, (half + 1) * piece // 2, run):
+                yield from (lane[k] + which * lanes + r for which in (0, 1) for r in range(run))
+
+    def alternate(odd):  # every other piece of a, then of b
+        return (which * lanes + lane for which in (0, 1) for lanes_of in pieces[odd::2] for lane in lanes_of)
+
+    run = 1
+    while run < piece:
+        pairs = [(g + i, g + i + run) for g in range(0, lanes, piece) for i in range(piece) if not i & run]
+        square = [pick(square[i], square[j], interleaved(half, run)) for i, j in pairs for half in (0, 1)]
+        run *= 2
+    columns = [square[q::piece] for q in range(piece)]  # of squares of pieces
+    for _ in range(len(pieces).bit_length() - 1):
+        columns = [
+            [pick(a, b, alternate(odd)) for odd in (0, 1) for a, b in zip(c[::2], c[1::2], strict=True)]
+            for c in columns
+        ]
+    return [columns[i % piece][i // piece] for i in range(lanes)]
+
+
+def _addresses(context, builder, array_type, array, first, stride: int):
+    """Addresses of as many registers as one has lanes, `stride` numbers apart."""
+    row = Vector(array_type.dtype, width_of(array_type.dtype))
+    kind = context.get_value_type(row)
+    for i in range(row.lanes):
+        yield _pointer(context, builder, array_type, array, builder.add(first, first.type(i * stride)), kind)
+
+
+@intrinsic
+def _load_square(typingctx, array, starts, shift, rows, at):
+    """rows[at :], WIDTH rows of them: of lane j the numbers array[starts[j] + shift :]."""
+    width = width_of(array.dtype)
+
+    def codegen(context, builder, signature, args):
+        shift, at = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (2, 4))
+        kind = context.get_value_type(Vector(array.dtype, width))
+        square = []
+        for j in range(width):
+            start = builder.load(builder.gep(args[1], [ir.IntType(64)(j)]))
+            address, align = _pointer(context, builder, signature.args[0], args[0], builder.add(start, shift), kind)
+            square.append(builder.load(address, align=align))
+        targets = _addresses(context, builder, signature.args[3], args[3], at, width)
+        for row, (address, align) in zip(_turned(builder, square), targets, strict=True):
+            builder.store(row, address, align=align)
+        return context.get_dummy_value()
+
+    return types.void(array, starts, shift, rows, at), codegen
+
+
+@intrinsic
+def _store_square(typingctx, rows, at, room, first, stride):
+    """room[first + j stride :][:WIDTH] = lane j of the rows rows[at :]."""
+    width = width_of(rows.dtype)
+
+    def codegen(context, builder, signature, args):
+        at, first, stride = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 3, 4))
+        kind = context.get_value_type(Vector(rows.dtype, width))
+        square = [
+            builder.load(address, align=align)
+            for address, align in _addresses(context, builder, signature.args[0], args[0], at, width)
+        ]
+        for j, sequence in enumerate(_turned(builder, square)):
+            index = builder.add(first, builder.mul(stride, stride.type(j)))
+            address, align = _pointer(context, builder, signature.args[2], args[2], index, kind)
+            builder.store(sequence, address, align=align)
+        return context.get_dummy_value()
+
+    return types.void(rows, at, room, first, stride), codegen
+
+
+@njit(error_model="numpy")
+def load_lanes(array, lanes, n_rows, stage, rows):
+    """Fill n_rows rows; n_rows: a multiple of a register's lanes.
+
+    lanes: pointer to int64 starts, lows and highs, as many of each as there are lanes; starts may be changed. stage: room
+    for as many numbers as the rows have, by way of which they go where a lane has zeros.
+    """
+    width, inside = register_width(rows), True
+    for j in range(width):
+        inside &= lanes[width + j] <= lanes[j] and lanes[j] + n_rows <= lanes[2 * width + j]
+    if inside:
+        for i in range(0, n_rows, width):
+            _load_square(array, lanes, i, rows, i * width)
+        return
+    for j in range(width):
+        start = lanes[j]
+        copy_window(array, lanes[width + j], lanes[2 * width + j], start, start + n_rows, pointer(stage, j * n_rows))
+        lanes[j] = j * n_rows
+    for i in range(0, n_rows, width):
+        _load_square(stage, lanes, i, rows, i * width)
+
+
+@njit(error_model="numpy")
+def store_lanes(rows, n_rows, sequences):
+    """Lanes of n_rows rows, a multiple of a register's lanes, as sequences one after the other."""
+    width = register_width(rows)
+    for i in range(0, n_rows, width):
+        _store_square(rows, i * width, sequences, i, n_rows)
+
+
+@intrinsic
+def _add_square(typingctx, rows, at, array, starts, shift):
+    """array[starts[j] + shift :][:WIDTH] += lane j of the rows rows[at :], one lane after the other."""
+    width = width_of(rows.dtype)
+
+    def codegen(context, builder, signature, args):
+        at, shift = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 4))
+        kind = context.get_value_type(Vector(rows.dtype, width))
+        square = [
+            builder.load(address, align=align)
+            for address, align in _addresses(context, builder, signature.args[0], args[0], at, width)
+        ]
+        for j, sequence in enumerate(_turned(builder, square)):
+            start = builder.load(builder.gep(args[3], [ir.IntType(64)(j)]))
+            address, align = _pointer(context, builder, signature.args[2], args[2], builder.add(start, shift), kind)
+            builder.store(builder.fadd(builder.load(address, align=align), sequence), address, align=align)
+        return context.get_dummy_value()
+
+    return types.void(rows, at, array, starts, shift), codegen
+
+
+@njit(error_model="numpy")
+def add_lanes(rows, n_rows, array, starts):
+    """Lanes of n_rows rows, and of those that follow up to whole registers, added to an array from starts[j] on."""
+    width = register_width(rows)
+    for i in range(0, n_rows, width):
+        _add_square(rows, i * width, array, starts, i)
