@@ -2,13 +2,18 @@
 
     r[m] = sum''_{k <= n} X_k cos(pi k m / n),   h[l] = window[l] r[|lag of l|]            (fastddsp.kernels.fir)
 
-An even n halves the sum, since cos(pi k m / n) at m and at n - m differs by the sign (-1)^k, and halves it again:
+Where n is even, cos(pi k m / n) at m and at n - m differs by the sign (-1)^k. So even k make r of n / 2, and odd k O:
 
-    r[m] = E[m] + O[m],   r[n - m] = E[m] - O[m],   m <= n / 2,   E, O: the sum over even and over odd k
+    r[m] = E[m] + O[m],   r[n - m] = E[m] - O[m],   m <= n / 2
+    O[m] = sum_{i < N} x_i cos(pi (2 i + 1) m / 2N),   x_i = X_{2i+1},   N = n / 2
 
-E is r of the even magnitudes, with n / 2 for n. So as often as n is even there is a product with a matrix for O, n / 2
-numbers square, and one at the end for what is left: 1400 multiply-adds for 65 bands, not 4200. The adjoint is the
-transpose: fold, multiply by the same matrices.
+Where N is even, the same cosine at i and at N - 1 - i differs by the sign (-1)^m. So even m are O of the sums
+x_i + x_{N-1-i}, half as many, and odd m, of the differences d_i, are a product with a symmetric matrix:
+
+    O[2 p + 1] = sum_{i < K} d_i cos(pi (2 i + 1) (2 p + 1) / 4K),   K = N / 2
+
+Both go on until n or N is odd or SMALL, and end in products with matrices; all K in between share theirs. That leaves
+700 multiply-adds of 4200 for 65 bands. The adjoint is the transpose of every step, in reverse.
 """
 
 from functools import lru_cache
@@ -22,20 +27,24 @@ from numba.core.extending import intrinsic
 from fastddsp.kernels import fir
 from fastddsp.kernels.cpu.copies import clear_rows
 from fastddsp.kernels.cpu.fir_transform import Registers
-from fastddsp.kernels.cpu.simd import REGISTER_BYTES, _fma, fma, load_register, pointer, register_width, store
+from fastddsp.kernels.cpu.simd import _fma, fma, load_register, pointer, register_width, store
 
-SUMS = 16 if REGISTER_BYTES == 64 else 8
-"""Sums at a time, in registers; more than the 8 that two multiply-adds a cycle need. Matrices are padded with zeros."""
+SUMS = 8
+"""Sums at a time, in registers, as two multiply-adds a cycle need. Matrices are padded to a multiple, with zeros."""
+SMALL = 8
+"""Not worth halving: products of fewer sums than SUMS at a time."""
 
 
 class Design(NamedTuple):
-    """From magnitudes to taps."""
+    """From magnitudes to taps. Matrices are square, padded."""
 
     n: int  # bands - 1
-    n_halvings: int
+    least: int  # n after all halvings
     n_taps: int
     before: int  # taps of negative lag
-    matrices: object  # pointer: for O of every halving [n / 2, n / 2], and what is left [n + 1, n + 1], padded
+    of_r: object  # pointer: matrix of r of the least n
+    of_odd: object  # pointer: of O of the least n, by row i and column m
+    of_differences: object  # pointer: one after the other, of K = least n, 2 K, ... n / 4
     window: object  # pointer: the weight of every tap; with 1/n, and the transform's 1/M
 
 
@@ -50,29 +59,39 @@ def padded(n: int) -> int:
 @lru_cache(maxsize=64)
 def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int, ...], np.ndarray]:
     """The numbers of a Design, and its tables one after the other, float64."""
-    n, n_halvings, tables = n_bands - 1, 0, []
-    while n % 2 == 0:
-        i, m = np.arange(n // 2)[:, None], np.arange(n // 2)
-        tables.append(np.cos(np.pi / n * ((2 * i + 1) * m % (2 * n))))
-        n, n_halvings = n // 2, n_halvings + 1
-    k = np.arange(n + 1)
-    tables.append(np.where(k % n == 0, 0.5, 1)[:, None] * np.cos(np.pi / n * (np.outer(k, k) % (2 * n))))
+    n = least = n_bands - 1
+    while least % 2 == 0 and least > SMALL:
+        least //= 2
+
+    def cosines(rows: np.ndarray, columns: np.ndarray, half_turns: int) -> np.ndarray:
+        return np.cos(np.pi / half_turns * (np.outer(rows, columns) % (2 * half_turns)))
+
+    k, i = np.arange(least + 1), np.arange(least)
+    tables = [np.where(k % least == 0, 0.5, 1)[:, None] * cosines(k, k, least), cosines(2 * i + 1, i, 2 * least)]
+    size = least
+    while 4 * size <= n:
+        odd = 2 * np.arange(size) + 1
+        tables.append(cosines(odd, odd, 4 * size))
+        size *= 2
     squares = [np.pad(table, (0, padded(len(table)) - len(table))).ravel() for table in tables]
-    first_lag, window = fir.taps(2 * (n_bands - 1), window_size)
-    numbers = n_bands - 1, n_halvings, len(window), -first_lag
-    return numbers, np.concatenate([*squares, window * (scale / (n_bands - 1))])
+    first_lag, window = fir.taps(2 * n, window_size)
+    return (n, least, len(window), -first_lag), np.concatenate([*squares, window * (scale / n)])
 
 
 @njit(error_model="numpy")
 def design_of(numbers, tables):
     """The Design of numbers and tables, and where the tables end."""
-    n, n_halvings, n_taps, before = numbers[0], numbers[1], numbers[2], numbers[3]
-    left, window = n, 0
-    for _ in range(n_halvings):
-        left //= 2
-        window += _rows(left) * _rows(left)
-    window += _rows(left + 1) * _rows(left + 1)
-    return Design(n, n_halvings, n_taps, before, tables, pointer(tables, window)), window + n_taps
+    n, least, n_taps, before = numbers[0], numbers[1], numbers[2], numbers[3]
+    odd = _rows(least + 1) ** 2
+    differences = odd + _rows(least) ** 2
+    window, size = differences, least
+    while 4 * size <= n:
+        window += _rows(size) ** 2
+        size *= 2
+    pointers = (
+        pointer(tables, 0), pointer(tables, odd), pointer(tables, differences), pointer(tables, window)
+    )  # fmt: skip
+    return Design(n, least, n_taps, before, *pointers), window + n_taps
 
 
 @njit(forceinline=True)
@@ -110,44 +129,101 @@ def _multiply(x, step, n_terms, matrix, by_term, by_sum, n_sums, out):
 
 
 @njit(error_model="numpy")
-def taps_of_bands(bands, design, sums, r, h):
-    """Rows of taps from rows of magnitudes; sums, r: room for padded rows of n / 2 and n + 1 numbers, at least SUMS."""
-    width, n, matrix = register_width(bands), design.n, design.matrices
-    for _ in range(design.n_halvings):
-        n //= 2
-        matrix = pointer(matrix, _rows(n) * _rows(n))
-    step = design.n // n
-    _multiply(bands, step, n + 1, matrix, _rows(n + 1), 1, n + 1, r)
-    while n < design.n:
-        matrix = pointer(matrix, -_rows(n) * _rows(n))
-        _multiply(pointer(bands, step // 2 * width), step, n, matrix, _rows(n), 1, n, sums)
-        for m in range(n):
-            even, odd = load_register(r, m * width), load_register(sums, m * width)
-            store(r, m * width, even + odd)
-            store(r, (2 * n - m) * width, even - odd)
-        n, step = 2 * n, step // 2
-    for l in range(design.n_taps):
-        store(h, l * width, load_register(r, abs(l - design.before) * width) * design.window[l])
+def _multiply_differences(x, step, size, design, out):
+    """out = the product of `size` rows of x, `step` apart, with their matrix."""
+    matrix, before = design.of_differences, design.least
+    while before < size:
+        matrix = pointer(matrix, _rows(before) * _rows(before))
+        before *= 2
+    _multiply(x, step, size, matrix, _rows(size), 1, size, out)
+
+
+def room_rows(n_bands: int) -> int:
+    """Rows of room that taps_of_bands and bands_of_taps want, twice."""
+    return 2 * padded(n_bands)
+
+
+@njit(forceinline=True)
+def _rooms(room, design):
+    """Three places for rows in one: for n / 2 rows, and n / 4, and what is left for a product."""
+    second = _rows(design.n // 2)
+    third = second + _rows(design.n // 4)
+    width = register_width(room)
+    return room, pointer(room, second * width), pointer(room, third * width)
+
+
+@njit(forceinline=True)
+def _row(rows, i):
+    return load_register(rows, i * register_width(rows))
+
+
+@njit(forceinline=True)
+def _put(rows, i, value):
+    store(rows, i * register_width(rows), value)
 
 
 @njit(error_model="numpy")
-def bands_of_taps(dh, design, sums, r, bands):
+def _add_odd(r, n, odd, count, first, step):
+    """r of 2 n at m and 2 n - m from its E at m, for m = first, first + step, ...; odd: O there."""
+    for p in range(count):
+        m = first + p * step
+        even, o = _row(r, m), _row(odd, p)
+        _put(r, m, even + o)
+        _put(r, 2 * n - m, even - o)
+
+
+@njit(error_model="numpy")
+def taps_of_bands(bands, design, room, r, h):
+    """Rows of taps from rows of magnitudes; room, r: room_rows each."""
+    width, n = register_width(bands), design.least
+    step = design.n // n
+    sums, differences, out = _rooms(room, design)
+    _multiply(bands, step, n + 1, design.of_r, _rows(n + 1), 1, n + 1, r)
+    while n < design.n:
+        x, x_step, size, spread = pointer(bands, step // 2 * width), step, n, 1
+        while size > design.least:
+            size //= 2
+            for i in range(size):
+                top, bottom = _row(x, i * x_step), _row(x, (2 * size - 1 - i) * x_step)
+                _put(sums, i, top + bottom)
+                _put(differences, i, top - bottom)
+            _multiply_differences(differences, 1, size, design, out)
+            _add_odd(r, n, out, size, spread, 2 * spread)
+            x, x_step, spread = sums, 1, 2 * spread
+        _multiply(x, x_step, size, design.of_odd, _rows(size), 1, size, out)
+        _add_odd(r, n, out, size, 0, spread)
+        n, step = 2 * n, step // 2
+    for l in range(design.n_taps):
+        _put(h, l, _row(r, abs(l - design.before)) * design.window[l])
+
+
+@njit(error_model="numpy")
+def bands_of_taps(dh, design, room, r, bands):
     """The adjoint: rows of the magnitudes' gradients from rows of the taps'."""
-    width, n, step, matrix = register_width(bands), design.n, 1, design.matrices
+    width, n, step = register_width(bands), design.n, 1
+    x, differences, _ = _rooms(room, design)
     clear_rows(r, 0, n + 1)
     for l in range(design.n_taps):
-        m = abs(l - design.before) * width
-        store(r, m, fma(load_register(dh, l * width), design.window[l], load_register(r, m)))
-    for _ in range(design.n_halvings):
+        m = abs(l - design.before)
+        _put(r, m, fma(_row(dh, l), design.window[l], _row(r, m)))
+    while n > design.least:
         n, step = n // 2, 2 * step
         for m in range(n):
-            low, high = load_register(r, m * width), load_register(r, (2 * n - m) * width)
-            store(r, m * width, low + high)
-            store(r, (2 * n - m) * width, low - high)  # O in reverse, from row n + 1 on
-        _multiply(pointer(r, 2 * n * width), -1, n, matrix, 1, _rows(n), n, sums)
+            low, high = _row(r, m), _row(r, 2 * n - m)
+            _put(r, m, low + high)
+            _put(r, 2 * n - m, low - high)  # O in reverse: m is at row 2 n - m
+        size, spread = design.least, n // design.least
+        _multiply(pointer(r, 2 * n * width), -spread, size, design.of_odd, 1, _rows(size), size, x)
+        while size < n:
+            spread //= 2
+            _multiply_differences(pointer(r, (2 * n - spread) * width), -2 * spread, size, design, differences)
+            for i in range(size):
+                top, bottom = _row(x, i), _row(differences, i)
+                _put(x, i, top + bottom)
+                _put(x, 2 * size - 1 - i, top - bottom)
+            size *= 2
         for i in range(n):
-            store(bands, (2 * i + 1) * (step // 2) * width, load_register(sums, i * width))
-        matrix = pointer(matrix, _rows(n) * _rows(n))
-    _multiply(r, 1, n + 1, matrix, 1, _rows(n + 1), n + 1, sums)
+            _put(bands, (2 * i + 1) * (step // 2), _row(x, i))
+    _multiply(r, 1, n + 1, design.of_r, 1, _rows(n + 1), n + 1, x)
     for k in range(n + 1):
-        store(bands, k * step * width, load_register(sums, k * width))
+        _put(bands, k * step, _row(x, k))

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from fastddsp.kernels import fir
-from fastddsp.kernels.cpu.fir_design import N_NUMBERS, SUMS, design_of, make_design
+from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, make_design, room_rows
 from fastddsp.kernels.cpu.fir_transform import Transform, make_transform, transform_sizes
 from fastddsp.kernels.cpu.simd import REGISTER_BYTES, TILE_REGISTERS, pointer, register_width
 from fastddsp.kernels.cpu.team import rooms_apart
@@ -115,7 +115,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
         n_samples, n_frames, fir.delay(n_taps), int(overlap), longest, blocks, block, block_rows, band_rows,
         size // 2, len(radices),
     )  # fmt: skip
-    sum_rows = -(-n_bands // SUMS) * SUMS
+    sum_rows = room_rows(n_bands)
     sizes = [
         (max(size, band_rows + 2 * sum_rows) + TILE_REGISTERS) * lanes,
         band_rows * lanes,
