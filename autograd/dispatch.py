@@ -52,10 +52,9 @@ class _Positional(inspect.Signature):
 class _Bound:
     """All arguments, as they came."""
 
-    kwargs: dict[str, Any] = {}
-
     def __init__(self, args: tuple):
         self.args = args
+        self.kwargs: dict[str, Any] = {}
 
     def apply_defaults(self) -> None:
         """There are none left to apply."""

@@ -3,7 +3,7 @@
     python -m fastddsp.benchmarks.kernels_alone
 
 Prints, for each operation, nanoseconds a tile of 64 samples on each thread, and multiply-adds (2 a harmonic-sample and
-operation: one for each of the two frames that an interval blends) over those of a matrix product on as many threads.
+operation: one for each of the two frames that an interval blends) over those that as many threads do in registers.
 """
 
 import time
@@ -51,10 +51,10 @@ def operations(batch: int, n_harmonics: int, f0_hz: float, n_threads: int) -> li
 
 def main() -> None:
     """Print the table."""
-    product = measure.matrix_product()
     for n_threads in sorted({1, torch.get_num_threads()}):
         torch.set_num_threads(n_threads)
-        peak = measure.PEAK_SIZE**3 / best_seconds([product])[0]
+        work, chains = measure.multiply_add_chains(n_threads)
+        peak = work / best_seconds([chains])[0]
         print(f"{n_threads} thread(s), {peak / 1e9:.0f} G multiply-adds/s")
         for batch, n_harmonics, f0_hz in CASES:
             audible = min(n_harmonics, int(SAMPLE_RATE / 2 / f0_hz))

@@ -1,4 +1,4 @@
-"""`kernel`: a loop compiled by Numba, that releases the GIL and is cached on disk.
+"""`kernel`: a loop compiled by Numba, that releases the GIL and is cached on disk. `helper`: what kernels call.
 
 Numba takes a cached kernel for good as long as the file that it stands in has not changed. Ours inline helpers from
 other files, and after an upgrade would go on running the old ones: so every kernel's cache is stamped with a digest of
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.extending import register_jitable
 
 
 @lru_cache
@@ -27,3 +28,13 @@ def kernel(function: Callable) -> Any:
     dispatcher = njit(nogil=True, cache=True, error_model="numpy")(function)
     dispatcher._cache._cache_file._source_stamp = _sources()
     return dispatcher
+
+
+def helper(function: Callable | None = None, **options: Any) -> Any:
+    """Let kernels call `function`, which stays a Python function elsewhere; options: Numba's.
+
+    As `njit` it would be compiled with entries for Python and for C that nobody uses: a quarter of the wait before the
+    first training step.
+    """
+    wrap = register_jitable(no_cfunc_wrapper=True, **options)
+    return wrap if function is None else wrap(function)

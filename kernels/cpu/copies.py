@@ -1,31 +1,30 @@
-"""Runs of numbers in memory: copied, added, multiplied, cleared, a register at a time. Arrays or pointers (see simd)."""
+"""Runs of numbers, copied, added, weighed, cleared, a register at a time; in arrays or at pointers (see simd)."""
 
-from numba import njit
-
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.simd import lane_count, load_register, register_width, splat, store
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def zero(target, i, n):
     """target[i : i + n] = 0."""
     for k in range(i, i + n):
         target[k] = 0
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def clear(target, first, last):
     """Zeros from number `first` on, up to `last` or as far beyond as a tile reaches."""
     for i in range(first, last, lane_count(target)):
         store(target, i, splat(target, 0.0))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def clear_rows(rows, first, last):
     """The same, of rows, one register each."""
     clear(rows, first * register_width(rows), last * register_width(rows))
 
 
-@njit
+@helper
 def copy(source, i, target, j, n):
     """target[j : j + n] = source[i : i + n]; the two may overlap if j < i."""
     width = register_width(source)
@@ -36,7 +35,7 @@ def copy(source, i, target, j, n):
         target[j + k] = source[i + k]
 
 
-@njit
+@helper
 def add(source, i, target, j, n):
     """target[j : j + n] += source[i : i + n]."""
     width = register_width(source)
@@ -47,14 +46,14 @@ def add(source, i, target, j, n):
         target[j + k] += source[i + k]
 
 
-@njit
+@helper
 def weigh(source, target, n):
     """target[:n] *= source[:n]; n: a multiple of a register's lanes."""
     for k in range(0, n, register_width(source)):
         store(target, k, load_register(target, k) * load_register(source, k))
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def copy_window(source, low, high, begin, end, target):
     """target = source[begin:end], with zeros before index `low` and from `high` on."""
     first, last = min(max(low, begin), end), max(min(high, end), begin)

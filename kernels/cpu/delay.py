@@ -12,17 +12,16 @@ depend on the length alone.
 """
 
 import numpy as np
-from numba import njit
 
 from fastddsp.kernels.cpu import threads
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.lookup import TILE, place_given, workspace
 from fastddsp.kernels.cpu.simd import pointer
 
 SAMPLES_PER_CHUNK = 2**14  # 50 us: long beside the 5 us of a call
 
 
-@njit
+@helper
 def _ago(step, max_length, wrap):
     """How many samples ago a step of the delay looks. Steps beyond the last have no weight."""
     if step >= max_length:
@@ -30,7 +29,7 @@ def _ago(step, max_length, wrap):
     return step
 
 
-@njit(fastmath={"contract"})
+@helper(fastmath={"contract"})
 def _read(audio, n, max_length, wrap, size, cells, low, high, out):
     """out = low audio[n - cell] + high audio[n - cell - 1]; all but n, max_length and wrap are pointers."""
     for l in range(size):
@@ -40,7 +39,7 @@ def _read(audio, n, max_length, wrap, size, cells, low, high, out):
         out[l] = low[l] * first + high[l] * second
 
 
-@njit(fastmath={"contract"})
+@helper(fastmath={"contract"})
 def _write(target, n, max_length, wrap, size, cells, low, high, g):
     """The adjoint of _read: target has room for max_length samples before its sample 0."""
     for l in range(size):

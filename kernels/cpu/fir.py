@@ -8,9 +8,9 @@ y, g: before the delay is cut. x may be noise, made on the way (fastddsp.kernels
 is filtered twice: faded out by its own h_t, and faded in by h_{t+1}.
 
 Every lane of a register filters a unit of its own, a frame or a piece of one, by products of polynomials
-(fastddsp.kernels.cpu.fir_transform): x h, and g by the conjugates of h and of x. Impulse responses and transforms live
-in the cache only. Cost of a unit of H samples and L taps, N >= H + L - 1: three transforms of N real numbers forward and
-five backward, and three products with the matrices of fastddsp.kernels.cpu.fir_design; with overlap twice that.
+(fastddsp.kernels.cpu.fir_transform): x and h, then g with either in reverse. Impulse responses and transforms live in
+the cache only. Cost of a unit of H samples and L taps, N >= H + L - 1: three transforms of N real numbers forward, five
+backward, and in all three cosine transforms (fastddsp.kernels.cpu.fir_design); with overlap twice that.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from fastddsp.kernels.cpu import threads
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.copies import add, clear, clear_rows, copy, weigh, zero
 from fastddsp.kernels.cpu.fir_design import bands_of_taps, taps_of_bands
 from fastddsp.kernels.cpu.fir_layout import (
@@ -52,10 +52,10 @@ class Source(NamedTuple):
     offset: int  # of the first sample in the noise's stream
 
 
-# ------------------------------------------------------------------------------------------------- rows of a group's units
+# ------------------------------------------------------------------------------------------- rows of a group's units
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def _samples(source, b, layout, n_units, phase, scratch):
     """x: the units' samples, of the audio or of noise that is made now; weighted where frames overlap."""
     width, units = register_width(scratch.x), scratch.units
@@ -72,7 +72,7 @@ def _samples(source, b, layout, n_units, phase, scratch):
     clear_rows(scratch.x, layout.block_rows, layout.transform.half * (1 if layout.is_real else 2))
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def _fade(layout, phase, scratch, rows):
     """Weigh the units' samples, in rows."""
     width = register_width(rows)
@@ -81,7 +81,7 @@ def _fade(layout, phase, scratch, rows):
     weigh(scratch.fades, rows, layout.block_rows * width)
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def _taps(magnitudes, b, layout, design, phase, scratch):
     """h: taps of the units' frames, in phase 1 of the frames after them. Overwrites x."""
     width, n_bands, row = register_width(scratch.h), design.n + 1, b * layout.n_frames

@@ -20,11 +20,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from fastddsp.kernels import fir
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.copies import clear_rows
 from fastddsp.kernels.cpu.fir_transform import Registers
 from fastddsp.kernels.cpu.simd import _fma, fma, load_register, pointer, register_width, store
@@ -78,7 +78,7 @@ def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int
     return (n, least, len(window), -first_lag), np.concatenate([*squares, window * (scale / n)])
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def design_of(numbers, tables):
     """The Design of numbers and tables, and where the tables end."""
     n, least, n_taps, before = numbers[0], numbers[1], numbers[2], numbers[3]
@@ -94,7 +94,7 @@ def design_of(numbers, tables):
     return Design(n, least, n_taps, before, *pointers), window + n_taps
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _rows(n):
     return (n + SUMS - 1) // SUMS * SUMS
 
@@ -121,14 +121,14 @@ def _multiply_some(typingctx, x, step, n_terms, matrix, at, by_term, by_sum, out
     return types.void(x, step, n_terms, matrix, at, by_term, by_sum, out, o), codegen
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def _multiply(x, step, n_terms, matrix, by_term, by_sum, n_sums, out):
     """Row s of out = sum over t < n_terms of row t step of x times matrix[t by_term + s by_sum], s < n_sums, padded."""
     for s in range(0, n_sums, SUMS):
         _multiply_some(x, step, n_terms, matrix, s * by_sum, by_term, by_sum, out, s * register_width(x))
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def _multiply_differences(x, step, size, design, out):
     """out = the product of `size` rows of x, `step` apart, with their matrix."""
     matrix, before = design.of_differences, design.least
@@ -143,7 +143,7 @@ def room_rows(n_bands: int) -> int:
     return 2 * padded(n_bands)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _rooms(room, design):
     """Three places for rows in one: for n / 2 rows, and n / 4, and what is left for a product."""
     second = _rows(design.n // 2)
@@ -152,17 +152,17 @@ def _rooms(room, design):
     return room, pointer(room, second * width), pointer(room, third * width)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _row(rows, i):
     return load_register(rows, i * register_width(rows))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _put(rows, i, value):
     store(rows, i * register_width(rows), value)
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def _add_odd(r, n, odd, count, first, step):
     """r of 2 n at m and 2 n - m from its E at m, for m = first, first + step, ...; odd: O there."""
     for p in range(count):
@@ -172,7 +172,7 @@ def _add_odd(r, n, odd, count, first, step):
         _put(r, 2 * n - m, even - o)
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def taps_of_bands(bands, design, room, r, h):
     """Rows of taps from rows of magnitudes; room, r: room_rows each."""
     width, n = register_width(bands), design.least
@@ -197,7 +197,7 @@ def taps_of_bands(bands, design, room, r, h):
         _put(h, l, _row(r, abs(l - design.before)) * design.window[l])
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def bands_of_taps(dh, design, room, r, bands):
     """The adjoint: rows of the magnitudes' gradients from rows of the taps'."""
     width, n, step = register_width(bands), design.n, 1

@@ -1,8 +1,8 @@
 """Time-varying filters, cut into chunks of frames, and these into units; the memory that a chunk needs.
 
-A unit is what one lane filters: a frame, or if that is long one of its `blocks` equal pieces, each of `block` samples at
-most. A group is as many units as a register has lanes. A chunk, one call of a thread, is whole frames. Chunks depend on
-the problem alone, and so do results, to the last bit.
+A unit is what one lane filters: a frame, or if that is long one of its `blocks` equal pieces, of `block` samples at
+most. A group is as many units as a register has lanes. A chunk, what a thread takes at a time, is whole frames. Chunks
+do not depend on the number of threads, and so neither do results, to the last bit.
 """
 
 import math
@@ -11,9 +11,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from fastddsp.kernels import fir
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, make_design, room_rows
 from fastddsp.kernels.cpu.fir_transform import Transform, make_transform, transform_sizes
 from fastddsp.kernels.cpu.simd import REGISTER_BYTES, TILE_REGISTERS, pointer, register_width
@@ -130,7 +130,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     return Plan(flat, numbers, chunks, starts[chunks[:, 1]], fir.delay(n_taps), n_taps, work)
 
 
-@njit(forceinline=True, error_model="numpy")
+@helper(forceinline=True, error_model="numpy")
 def parts_of(plan):
     """Design, Layout and a pointer to the sizes, of the tables and numbers of a plan."""
     tables, numbers = plan
@@ -156,7 +156,7 @@ def rooms_of(plan: Plan, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
     return rooms_apart(n_threads, int(size), plan.tables.dtype), rooms_apart(n_threads, 5 * lanes + 2, np.int64)
 
 
-@njit(forceinline=True, error_model="numpy")
+@helper(forceinline=True, error_model="numpy")
 def scratch_of(room, lanes, sizes):
     """Scratch inside a thread's rooms, buffers aligned to registers but for the last two."""
     x = pointer(room, 0)
@@ -173,7 +173,7 @@ def scratch_of(room, lanes, sizes):
 # ---------------------------------------------------------------------------------------------------------------- units
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def group_at(layout, first, last, width, units):
     """Units first, first + 1, ... of a group, but none from `last` on: how many there are.
 
@@ -191,7 +191,7 @@ def group_at(layout, first, last, width, units):
     return min(width, last - first)
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def place_samples(lanes, units, width, offset):
     """Lanes of the samples of a group's units; offset: where sample 0 is in their array."""
     for j in range(width):
@@ -199,7 +199,7 @@ def place_samples(lanes, units, width, offset):
         lanes[2 * width + j] = offset + units[j + 1]
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def place_heard(lanes, units, width, delay, row, n_out):
     """Lanes of what is heard of a group's units, and beyond: of n_out numbers from `row` on."""
     for j in range(width):
@@ -208,14 +208,14 @@ def place_heard(lanes, units, width, delay, row, n_out):
         lanes[2 * width + j] = row + n_out
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def place_sound(lanes, units, width):
     """Where what a group's units sound begins, counted from the first."""
     for j in range(width):
         lanes[j] = units[j] - units[0]
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def place_bands(lanes, units, width, phase, n_frames, row, n_bands, n_numbers):
     """Lanes of the magnitudes of a group's units; in phase 1 of the frames after theirs, the last one held.
 
@@ -227,7 +227,7 @@ def place_bands(lanes, units, width, phase, n_frames, row, n_bands, n_numbers):
         lanes[2 * width + j] = n_numbers
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def place_fades(lanes, units, width, layout, phase):
     """Lanes of the weights of the samples of a group's units: fading out in phase 0, in in phase 1."""
     for j in range(width):

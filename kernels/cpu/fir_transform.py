@@ -32,10 +32,10 @@ from typing import NamedTuple
 
 import llvmlite.ir as ir
 import numpy as np
-from numba import njit
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.simd import Vector, _broadcast, _fma, _pointer, pointer, width_of
 
 SMALLEST = 16
@@ -77,7 +77,7 @@ def make_transform(size: int) -> tuple[tuple[int, ...], np.ndarray]:
     return tuple(radices), np.concatenate(twiddles)
 
 
-# ------------------------------------------------------------------------------------------------- a step, in LLVM's language
+# ------------------------------------------------------------------------------------------ a step, in LLVM's language
 
 
 class Registers:
@@ -267,7 +267,7 @@ _backward_3, _backward_4, _backward_8 = (_make_step(radix, -1) for radix in (3, 
 # ------------------------------------------------------------------------------------------------------ there and back
 
 
-@njit
+@helper
 def _forward(z, transform, last, is_real):
     """The steps before step `last`; then, numbers in its blocks, and where its twiddles begin."""
     half, m, at = transform.half, transform.half, 0
@@ -291,17 +291,18 @@ def _forward(z, transform, last, is_real):
     return m, at
 
 
-@njit
+@helper
 def forward(z, transform):
     """From rows of numbers to values, in place."""
     _forward(z, transform, transform.n_steps, False)
 
 
-@njit
+@helper
 def multiply(z, is_real, values, direction, transform):
     """From rows of numbers to those of the product, half times as large, in place.
 
-    is_real: the second half of the rows counts as zeros, whatever is there. direction: 1 for the product with the polynomial of the values, -1 for its correlation with z: sum_l z[l] v[n + l].
+    is_real: the second half of the rows counts as zeros, whatever is there.
+    direction: 1 for the product with the polynomial of the values, -1 for its correlation with z, sum_l z[l] v[n + l].
     """
     half, last = transform.half, transform.n_steps - 1
     m, at = _forward(z, transform, last, is_real)

@@ -29,10 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import from_dtype, njit
-from numba.extending import register_jitable
 
 from fastddsp.kernels.cpu import threads
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.harmonic_tiles import (
     STATE_TILES,
     TABLE_TILES,
@@ -76,20 +75,20 @@ def tile_lanes(dtype) -> int:
 # begin at cache lines; what lies where in the room is said here alone. A tile's functions take pointers.
 
 
-@register_jitable
+@helper
 def bank_room(n_harmonics, n_taps, lanes):
     """Numbers that a bank needs room for: y, table, state, staged amplitudes of n_taps frames."""
     return (1 + TABLE_TILES + STATE_TILES) * lanes + n_taps * staged_size(n_harmonics)
 
 
-@register_jitable
+@helper
 def gradient_room(n_harmonics, n_taps, lanes):
     """A bank's, and a tile of g, a row of zeros, sums of rows, nobody's gradients, and the ring's rows."""
     rows = rows_of(n_harmonics)
     return bank_room(n_harmonics, n_taps, lanes) + 2 * lanes + 3 * rows + n_taps * rows * lanes // TILE_REGISTERS
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def pointers(scratch, n_harmonics, n_taps):
     """To phases of a tile, y, table, state, staged amplitudes."""
     phases, room, _ = scratch
@@ -99,7 +98,7 @@ def pointers(scratch, n_harmonics, n_taps):
     return pointer(phases, 0), pointer(room, 0), pointer(room, lanes), pointer(room, state), pointer(room, staged)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def gradient_pointers(scratch, n_harmonics, n_taps):
     """To a bank's buffers and a tile of g; the ring; a row of nobody's gradients.
 
@@ -116,14 +115,14 @@ def gradient_pointers(scratch, n_harmonics, n_taps):
     return (*pointers(scratch, n_harmonics, n_taps), pointer(room, samples)), ring, pointer(room, sums + 2 * rows)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def amplitudes_of(amplitudes, b, frame):
     """Pointer to the amplitudes of item b's frame, or of the nearest one that exists."""
     n_frames, n_harmonics = amplitudes.shape[1:]
     return pointer(amplitudes, (b * n_frames + frame_of(frame, n_frames)) * n_harmonics)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def put(y, out, count, adds):
     """out[:count] = the tile y, or that and what is there if it adds."""
     if count >= lane_count(y):
@@ -133,7 +132,7 @@ def put(y, out, count, adds):
             out[l] = y[l] + out[l] if adds else y[l]
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, out, adds):
     """out: pointer to the first of interval i's samples, see `put`; they are NaN where f0 is not finite."""
     phases, y, table, state, staged = buffers
@@ -216,7 +215,7 @@ def _moment_rows(
         first, last = next_chunk(tickets, n_rows, n_chunks)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def close_slot(ring, slot, out):
     """Add what a slot of the ring holds to a frame's gradients, and leave it empty."""
     rows, filled, _, sums, unfolded, size = ring
@@ -225,7 +224,7 @@ def close_slot(ring, slot, out):
         filled[slot] = 0
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _open_slot(ring, slot):
     """Where gradient_tile reads the slot's rows, their step, and where it writes them: an empty slot reads zeros."""
     rows, filled, zeros, _, _, size = ring
@@ -235,7 +234,7 @@ def _open_slot(ring, slot):
     return at, register_width(rows), at
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def gradients_of(out, b, frame, own, nobodys):
     """Pointer to the gradients of item b's frame, or the nearest; to nobody's where the caller does not own it."""
     n_frames, n_harmonics = out.shape[1:]
@@ -243,7 +242,7 @@ def gradients_of(out, b, frame, own, nobodys):
     return pointer(out, (b * n_frames + j) * n_harmonics) if own[0] <= j < own[1] else nobodys
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def gradient_of_interval(
     f0, phase, amplitudes, g, weights, tap_offset, timeline, psi, b, i, own, ring, buffers, out, nobodys
 ):  # fmt: skip

@@ -20,10 +20,9 @@ instructions on 16 lanes: 7 multiply-adds for weights, 3 for two frames, 6 to su
 """
 
 import numpy as np
-from numba import njit
 
 from fastddsp.kernels.cpu import tables, threads
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.harmonic import (
     Bank,
     amplitudes_of,
@@ -82,7 +81,7 @@ def _count(f0, nyquist, least, n_harmonics, held):
             held[b, j] = np.int64(count) if np.isfinite(f) and count >= least else 0
 
 
-@njit
+@helper
 def _usable(held, first, i, n_frames, tap_offset, n_taps, first_frame, audible):
     """Whether interval i can take its frames' tables: they exist and hold nothing that is silent in it."""
     low, high = held[frame_of(first_frame + i + tap_offset, n_frames) - first], 0
@@ -95,7 +94,7 @@ def _usable(held, first, i, n_frames, tap_offset, n_taps, first_frame, audible):
 # ----------------------------------------------------------------------------------------- harmonics beyond the tables
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _sine_beyond(y, phase, psi, h, audible, sweep):
     """sin(h theta + psi), masked where harmonic h crosses Nyquist inside the interval."""
     if h > audible[0]:
@@ -103,7 +102,7 @@ def _sine_beyond(y, phase, psi, h, audible, sweep):
     return sin_turns(phase * h + psi[0])
 
 
-@njit
+@helper
 def _bank_beyond(phases, psi, rows, held, by_harmonic, audible, sweep, w0, w1, y):
     """y += the harmonics that tables do not hold; rows: two frames' amplitudes, held: what their tables hold."""
     phase, (row0, row1), (held0, held1) = load(phases, 0), rows, held
@@ -118,7 +117,7 @@ def _bank_beyond(phases, psi, rows, held, by_harmonic, audible, sweep, w0, w1, y
     store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
 
 
-@njit
+@helper
 def _products_beyond(phases, psi, g, held, audible, sweep, w0, w1, out0, out1):
     """Add the products of w0 g and w1 g with those harmonics to two frames' gradients."""
     phase, (held0, held1) = load(phases, 0), held
@@ -137,7 +136,7 @@ def _products_beyond(phases, psi, g, held, audible, sweep, w0, w1, out0, out1):
 # holds, the first one's frame, kernel's polynomials, cells of a table, whether it is odd).
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _place_pointers(place_buffers):
     cells, x, signs, products = place_buffers
     return pointer(cells, 0), pointer(x, 0), pointer(signs, 0), pointer(products, 0)

@@ -19,9 +19,7 @@ and J. Block m's s and q are the previous block's turned by (2J + 1) theta; ever
 Vectors hold a tile of samples; functions take pointers into arrays that their callers own (see simd.pointer).
 """
 
-from numba import njit
-from numba.extending import register_jitable
-
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.intervals import crossing
 from fastddsp.kernels.cpu.simd import (
     dot,
@@ -49,20 +47,20 @@ STATE_TILES = 6
 """Of sines and cosines of a block's center and of the turn to the next, and of two frames' sums."""
 
 
-@njit
+@helper
 def plan(n):
     """M and J for n harmonics: as few blocks as LONGEST allows, and as short as so many blocks allow."""
     m = max(-((LONGEST - n) // (2 * LONGEST + 1)), 0)
     return m, -((m - n) // (2 * m + 1))
 
 
-@register_jitable
+@helper
 def staged_size(n_harmonics):
     """Elements of a staged frame of up to so many harmonics: a span of P and one of D for every block."""
     return 2 * SPAN * (n_harmonics // (2 * LONGEST + 1) + 2)
 
 
-@register_jitable
+@helper
 def rows_of(n_harmonics):
     """Rows of products of a frame, for up to so many harmonics, and sums of them.
 
@@ -72,7 +70,7 @@ def rows_of(n_harmonics):
     return rows - rows % SPAN + SPAN
 
 
-@njit
+@helper
 def stage(row, n, blocks, by_harmonic, staged):
     """P and D of every block for one frame's amplitudes, times the harmonic's number if asked.
 
@@ -89,27 +87,27 @@ def stage(row, n, blocks, by_harmonic, staged):
         staged[at] = staged[at] * 0.5
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _amplitudes(row, h, n, by_harmonic):
     """Of the harmonics from h on, SPAN of them, times their numbers if asked; 0 for those that are not 1..n."""
     a = load_span(row, h - 1, 0, n)
     return a * numbers(row, h) if by_harmonic else a
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _put(table, j, c, s):
     """Entry j of the table."""
     store(table, (2 * j - 2) * lane_count(table), c)
     store(table, (2 * j - 1) * lane_count(table), s)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _get(table, j):
     """Cos and sin of j theta."""
     return load(table, (2 * j - 2) * lane_count(table)), load(table, (2 * j - 1) * lane_count(table))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def fill_table(phase, half, table):
     """Table: cos(j theta) and sin(j theta), j = 1..half.
 
@@ -135,7 +133,7 @@ def fill_table(phase, half, table):
             _put(table, j, w * c - c_before, w * s - s_before)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _start_turning(phase, half, psi, state):
     """State: sin and cos of c theta + psi, now for c = 0; and of (2J + 1) theta."""
     lanes = lane_count(state)
@@ -146,7 +144,7 @@ def _start_turning(phase, half, psi, state):
     store(state, 3 * lanes, cos_turn)
 
 
-@njit
+@helper
 def _seed(phases, center, shift, state):
     """State: sin and cos of center theta + psi, from the integer phases."""
     out_of_line()
@@ -155,7 +153,7 @@ def _seed(phases, center, shift, state):
     store(state, lane_count(state), q)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _turn(block, half, phases, shift, state):
     """State: sin and cos of c theta + psi for block `block`: exact every 8th, else the previous block's, turned."""
     lanes = lane_count(state)
@@ -169,7 +167,7 @@ def _turn(block, half, phases, shift, state):
     store(state, lanes, q)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _first_block(table, half, cosines, staged0, staged1):
     """Sums of a_j sin(j theta) for two frames' block 0, or of a_j cos(j theta)."""
     y0, y1 = splat(table, 0.0), splat(table, 0.0)
@@ -179,7 +177,7 @@ def _first_block(table, half, cosines, staged0, staged1):
     return y0, y1
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _block_sums(table, half, at, staged0, staged1):
     """a_c + sum P_j cos(j theta) for two frames, then sum D_j sin(j theta); at: where the block's P begin."""
     a0, a1 = splat(table, staged0[at]), splat(table, staged1[at])
@@ -191,7 +189,7 @@ def _block_sums(table, half, at, staged0, staged1):
     return a0, a1, b0, b1
 
 
-@njit
+@helper
 def bank_tile(phases, psi, blocks, table, state, staged, w0, w1, y):
     """y += w0 sum_h a0_h sin + w1 sum_h a1_h sin over one tile.
 
@@ -217,14 +215,14 @@ def bank_tile(phases, psi, blocks, table, state, staged, w0, w1, y):
     store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _add_to_row(rows, row, a, b):
     """Row `row` of (where rows are read, their step, where they are written) += the products of a and b."""
     source, step, target = rows
     store(target, row * register_width(target), dot_fold(a, b, load_register(source, row * step)))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _first_block_products(table, half, cosines, g0, g1, rows0, rows1):
     """Products with sin(j theta), or cos(j theta), to rows 0..J - 1."""
     for j in range(1, half + 1):
@@ -233,7 +231,7 @@ def _first_block_products(table, half, cosines, g0, g1, rows0, rows1):
         _add_to_row(rows1, j - 1, g1, x)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _block_products(table, half, row, sines, cosines, rows0, rows1):
     """U_0..U_J of a block to rows row..row + J, V_1..V_J to the next J; sines, cosines: g s and g q of two frames."""
     (gs0, gs1), (gq0, gq1) = sines, cosines
@@ -248,7 +246,7 @@ def _block_products(table, half, row, sines, cosines, rows0, rows1):
         _add_to_row(rows1, row + half + j, gq1, s)
 
 
-@njit
+@helper
 def gradient_tile(phases, psi, blocks, table, state, g, staged, w0, w1, rows, y):
     """Products of w0 g and w1 g with every harmonic to rows; and y += the bank's derivative in theta.
 
@@ -286,7 +284,7 @@ def gradient_tile(phases, psi, blocks, table, state, g, staged, w0, w1, rows, y)
         store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
 
 
-@njit
+@helper
 def collect(rows, blocks, n, sums, unfolded, out):
     """Add L_1..L_n, from rows that gradient_tile filled, to out[0..n - 1]; sums, unfolded: room for them.
 
@@ -309,14 +307,14 @@ def collect(rows, blocks, n, sums, unfolded, out):
 # Harmonics that cross Nyquist inside the interval: few. Each is computed from its own exact phase, and masked.
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def crossing_sine(y, phase, psi, h, sweep):
     """sin(h theta + psi) where h f < nyquist, else 0; sweep: see fastddsp.kernels.cpu.intervals.crossing."""
     slope, offset = crossing(h, sweep, lane_count(y))
     return select_ge(fma(ramp(y), slope, splat(y, offset)), 0.0, sin_turns(phase * h + psi[0]), 0.0)
 
 
-@njit
+@helper
 def bank_crossing(phases, psi, rows, by_harmonic, audible, sweep, w0, w1, y):
     """bank_tile for the harmonics audible[0] < h <= audible[1]; rows: two frames' amplitudes."""
     phase, (row0, row1) = load(phases, 0), rows
@@ -328,7 +326,7 @@ def bank_crossing(phases, psi, rows, by_harmonic, audible, sweep, w0, w1, y):
     store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
 
 
-@njit
+@helper
 def products_crossing(phases, psi, g, audible, sweep, w0, w1, out0, out1):
     """Add the products of w0 g and w1 g with those harmonics to two frames' gradients."""
     phase = load(phases, 0)

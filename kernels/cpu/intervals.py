@@ -1,10 +1,10 @@
 """Intervals between frames, as the loops over them see them: how f0 sweeps, what is audible and where."""
 
 import numpy as np
-from numba import njit
 from numba.core import types
 
 from fastddsp.kernels.cpu.blocks import block_lanes, load_block, top_bits
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start
 from fastddsp.kernels.cpu.simd import store
 
@@ -13,13 +13,13 @@ STEPS = np.arange(WIDTH)
 TRIANGLES = STEPS * (STEPS + 1) // 2
 
 
-@njit
+@helper
 def last_below(f, nyquist):
     """How many harmonics of f lie below Nyquist, as a float; no limit where f <= 0."""
     return np.ceil(nyquist / f) - 1 if f > 0 else np.inf
 
 
-@njit
+@helper
 def audible_harmonics(a, c, nyquist, n_harmonics):
     """Harmonics below Nyquist throughout an interval whose f0 goes from a to c, and somewhere in it."""
     throughout = max(min(last_below(max(a, c), nyquist), np.float64(n_harmonics)), 0.0)
@@ -27,7 +27,7 @@ def audible_harmonics(a, c, nyquist, n_harmonics):
     return np.int64(throughout), np.int64(somewhere)
 
 
-@njit
+@helper
 def interval(f0, n_frames, i, n_harmonics, timeline):
     """What one interval is: (f0 at its ends, phase increments), audible harmonics, first and last sample.
 
@@ -42,7 +42,7 @@ def interval(f0, n_frames, i, n_harmonics, timeline):
     return (a, c, base, slope), audible, samples
 
 
-@njit
+@helper
 def fill_phases(phase, base, slope, start, count, phases):
     """Phases of `count` samples, an interval's from `start` on, rounded to as many bits as the integers of `phases`.
 
@@ -61,7 +61,7 @@ def fill_phases(phase, base, slope, start, count, phases):
         rise = rise + (WIDTH * WIDTH) * slope
 
 
-@njit
+@helper
 def sweep_of_tile(ends, i, sample, timeline):
     """What `crossing` needs of the tile from `sample` on in interval i: f0's course over it, and Nyquist."""
     n_samples, n_intervals, _, _, nyquist = timeline
@@ -74,13 +74,13 @@ def sweep_of_tile(ends, i, sample, timeline):
     )
 
 
-@njit
+@helper
 def _is_audible(h, sweep, l):
     a, rise, fraction, step, nyquist = sweep
     return h * (a + rise * (fraction + l * step)) < nyquist
 
 
-@njit
+@helper
 def crossing(h, sweep, lanes):
     """Where in a tile harmonic h is below Nyquist: at the lanes l with slope * l + offset >= 0.
 

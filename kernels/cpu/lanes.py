@@ -1,6 +1,6 @@
 """Between sequences that lie in memory one after the other, and rows: one lane a sequence (see fir_transform).
 
-    load_lanes      row i, lane j = number starts[j] + i of an array, zeros where that is before lows[j] or from highs[j] on
+    load_lanes      row i, lane j = number starts[j] + i of an array; 0 where that is before lows[j] or from highs[j] on
     store_lanes     number i of sequence j = row i, lane j; sequences of n_rows numbers
     add_lanes       number starts[j] + i of an array += row i, lane j
 
@@ -9,10 +9,10 @@ piece by piece, with one instruction a register and step. General permutations c
 """
 
 import llvmlite.ir as ir
-from numba import njit
 from numba.core import types
 from numba.core.extending import intrinsic
 
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.copies import copy_window
 from fastddsp.kernels.cpu.simd import Vector, _pointer, pointer, register_width, width_of
 
@@ -98,12 +98,12 @@ def _store_square(typingctx, rows, at, room, first, stride):
     return types.void(rows, at, room, first, stride), codegen
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def load_lanes(array, lanes, n_rows, stage, rows):
     """Fill n_rows rows; n_rows: a multiple of a register's lanes.
 
-    lanes: pointer to int64 starts, lows and highs, as many of each as there are lanes; starts may be changed. stage: room
-    for as many numbers as the rows have, by way of which they go where a lane has zeros.
+    lanes: pointer to int64 starts, lows and highs, one of each a lane; starts may be changed. stage: room for as many
+    numbers as the rows have, by way of which they go where a lane has zeros.
     """
     width, inside = register_width(rows), True
     for j in range(width):
@@ -120,7 +120,7 @@ def load_lanes(array, lanes, n_rows, stage, rows):
         _load_square(stage, lanes, i, rows, i * width)
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def store_lanes(rows, n_rows, sequences):
     """Lanes of n_rows rows, a multiple of a register's lanes, as sequences one after the other."""
     width = register_width(rows)
@@ -149,7 +149,7 @@ def _add_square(typingctx, rows, at, array, starts, shift):
     return types.void(rows, at, array, starts, shift), codegen
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def add_lanes(rows, n_rows, array, starts):
     """Lanes of n_rows rows, and of those that follow up to whole registers, added to an array from starts[j] on."""
     width = register_width(rows)

@@ -13,8 +13,8 @@ What is called for every tile takes pointers (see fastddsp.kernels.cpu.simd); re
 """
 
 import numpy as np
-from numba import njit
 
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.intervals import fill_phases
 from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start
 from fastddsp.kernels.cpu.simd import pointer
@@ -29,7 +29,7 @@ def workspace(dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.empty(TILE + 16, np.int64), np.empty(TILE, np.int32), np.empty((8, TILE), dtype)
 
 
-@njit
+@helper
 def place_given(phase, order, n_points, unit, size, cells, reads):
     """Places of given phases; outside [0, 1] they fade within a point, exactly on a point they are flat."""
     width = np.float64(n_points)
@@ -48,7 +48,7 @@ def place_given(phase, order, n_points, unit, size, cells, reads):
     _differentiate(order, size, reads)
 
 
-@njit
+@helper
 def start_exact(order, n_points, unit, reads):
     """What place_exact leaves as it is from tile to tile: the slopes, and if they are the weights, the weights."""
     for l in range(TILE):
@@ -56,7 +56,7 @@ def start_exact(order, n_points, unit, reads):
     _differentiate(order, TILE, reads)
 
 
-@njit
+@helper
 def place_exact(clock, order, n_points, n, size, phases, cells, reads):
     """Places of the phases that f0 sums up before the samples n to n + size; weights are NaN where f0 is not finite.
 
@@ -75,7 +75,7 @@ def place_exact(clock, order, n_points, n, size, phases, cells, reads):
         i, at = i + 1, end
 
 
-@njit
+@helper
 def _cells(phases, n_points, spoiled, count, cells, reads):
     """Cells and weights: phase times points is a 96-bit integer, its upper 32 bits the cell, the rest the part."""
     width, high = np.uint64(n_points), pointer(reads, TILE)
@@ -88,7 +88,7 @@ def _cells(phases, n_points, spoiled, count, cells, reads):
         high[l] = part
 
 
-@njit
+@helper
 def _differentiate(order, size, reads):
     """Slopes for weights, as often as the order says."""
     for _ in range(order):

@@ -5,14 +5,15 @@ Words are kept in 64-bit integers whose upper half is zero: then LLVM knows that
 """
 
 import numpy as np
-from numba import njit
+
+from fastddsp.kernels.cpu.compile import helper
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 MASK, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def philox(x0, x1, x2, x3, k0, k1):
     """Four random 32-bit words, in uint64, for a counter of four and a key of two."""
     for _ in range(10):
@@ -22,13 +23,13 @@ def philox(x0, x1, x2, x3, k0, k1):
     return x0, x1, x2, x3
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _sample(word):
     """The word's upper 24 bits as a signed number, in units of 2^-23."""
     return np.float32(np.int32(np.uint32(word)) >> np.int32(8)) * np.float32(2.0**-23)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def fill(seed, row, first, n, out):
     """out[:n] = samples first, first + 1, ... of the noise of a seed and row, in quadruples: 4 divides first and n.
 

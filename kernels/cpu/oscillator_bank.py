@@ -22,11 +22,11 @@ changes no bit.
 """
 
 import numpy as np
-from numba import from_dtype, njit
+from numba import from_dtype
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.blocks import block_count, top_bits
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.partial_lanes import like, load_some, store_some, to_double, to_element, to_phases
 from fastddsp.kernels.cpu.partial_phases import signed_quarter_turns
 from fastddsp.kernels.cpu.simd import (
@@ -46,13 +46,13 @@ GROUP = 64
 """Partials of one piece of work: a few cache lines in a row of memory."""
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _audible(a, f, nyquist):
     """Amplitudes where the frequencies are below Nyquist, else 0; NaN where they are not finite."""
     return fma(f, 0.0, select_ge(f, nyquist, 0.0, a))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _lanes(array):
     return lane_count(array) // block_count(array)
 

@@ -11,10 +11,9 @@ and from block to block P_c grows by 16 B_c + 136 D, B_c by 16 D: exact in 64 bi
 """
 
 import numpy as np
-from numba import njit
 
 from fastddsp.kernels.cpu.blocks import BLOCK, block_count, top_bits
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.phase import GRID_MASK, GRID_ROUND, fixed_point, frame_of, interval_start
 from fastddsp.kernels.cpu.simd import lane_count, load, pointer, store
 
@@ -28,13 +27,13 @@ def signed_quarter_turns(quarter_turns: int) -> int:
     return (quarter_turns - 4 if quarter_turns >= 2 else quarter_turns) * 2**62
 
 
-@njit
+@helper
 def padded(n, multiple):
     """N, rounded up to a multiple."""
     return (n + multiple - 1) // multiple * multiple
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _rates(i, n_samples, n_intervals, sample_rate):
     """Interval i's first and last sample, the fraction at which it starts, and what makes turns of Hz, A's and D's."""
     lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
@@ -63,7 +62,7 @@ def partial_phases(frequencies, n_samples, n_intervals, first_frame, sample_rate
         _advance(a, c, before, k_hi - k_lo, _rates(i, n_samples, n_intervals, sample_rate), after)
 
 
-@njit
+@helper
 def _advance(a, c, before, n_partials, rates, after):
     """Phases after an interval whose frequencies go from a to c, from those before it."""
     lo, hi, fraction, per_sample, per_step = rates
@@ -75,7 +74,7 @@ def _advance(a, c, before, n_partials, rates, after):
         after[k] = (before[k] + advance + GRID_ROUND) & GRID_MASK
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def start_interval(a, c, phase, n_partials, i, timeline, ahead, sweeps, state):
     """Lay out every partial of interval i; returns the interval's first and last sample, and NaN or 0 to add to them.
 
@@ -99,7 +98,7 @@ def start_interval(a, c, phase, n_partials, i, timeline, ahead, sweeps, state):
     return lo, hi, np.nan if n_broken else 0.0
 
 
-@njit
+@helper
 def place_blocks(stride, sweeps, starts, bases, turns):
     """The next tile's blocks: the top bits of P_c, B_c (from j * stride on for block j) and D; sweeps move on.
 
@@ -118,7 +117,7 @@ def place_blocks(stride, sweeps, starts, bases, turns):
         store(speed, k, v)
 
 
-@njit
+@helper
 def below_nyquist(a, c, fraction, step, nyquist, count, out):
     """out[l]: 1 where the frequency, on its way from a to c, is below Nyquist at fraction + l step; else 0."""
     f = np.float64(a)
@@ -154,7 +153,7 @@ def partial_phase_gradient(
     d_initial[b, k_lo:k_hi] = later
 
 
-@njit
+@helper
 def _fall(moment, stride, count, fraction, ratio, n, later, left, right):
     """One interval's share of the gradients of the frames at its two ends, and the sums of all cotangents so far."""
     whole = count * fraction + ratio * (count * (count - 1) // 2)

@@ -21,13 +21,13 @@ more for the cosine, 8 instead of 2 for the products: 28.75, and 5 times 4 a til
 """
 
 import numpy as np
-from numba import from_dtype, njit
+from numba import from_dtype
 from numba.core import types
 from numba.core.extending import overload
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.blocks import BLOCK, each_block, load_block, repeat
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.partial_phases import (
     CROSSING,
     SILENT,
@@ -69,7 +69,7 @@ TILES_PER_SUM = 16  # tiles whose products add up in float32 before float64 take
 # sample's place in a block; r and r (r + 1) / 2; what place_blocks wrote, `stride` a block; states; for _audible.
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _phase_ahead(tile, k):
     """Partial k's phases in the tile, a quarter turn (and psi) ahead."""
     _, stride, at, (offsets, curve), (starts, bases, turns) = tile[:5]
@@ -78,7 +78,7 @@ def _phase_ahead(tile, k):
     return straight + (repeat(bent) + each_block(starts, k, stride))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _audible(tile, k):
     """1 where partial k, which crosses Nyquist in the interval, is below it; else 0."""
     a, c, fraction, step, nyquist = tile[6]
@@ -87,7 +87,7 @@ def _audible(tile, k):
     return load(mask, 0)
 
 
-@njit
+@helper
 def _bank_tile(tile, a0, a1, w0, w1, y):
     """y += w0 sum_k a0_k sin + w1 sum_k a1_k sin over one tile; w0, w1: the samples' weights."""
     state = tile[5]
@@ -102,14 +102,14 @@ def _bank_tile(tile, a0, a1, w0, w1, y):
     store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _add_products(a, b, k, source, rows):
     """rows_k = rows_source + a*b, folded to one register; the source is row k itself, or a row of zeros."""
     width = register_width(rows)
     store(rows, k * width, dot_fold(a, b, load_register(rows, source * width)))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _add_sines(s, k, source, g0, g1, rows):
     """Products of the weighted cotangents with partial k's sines, if asked."""
     if rows is not None:
@@ -117,7 +117,7 @@ def _add_sines(s, k, source, g0, g1, rows):
         _add_products(g1, s, k, source, rows[1])
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _add_moments(c, k, source, g0, g1, a0, a1, powers, rows):
     """Moments of g a_k cos, if asked; powers: m + 1 and m (m + 1) / 2 for every sample."""
     if rows is not None:
@@ -127,7 +127,7 @@ def _add_moments(c, k, source, g0, g1, a0, a1, powers, rows):
         _add_products(v, load(powers[1], 0), k, source, rows[2])
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _sin_cos(ahead, sine_rows, moment_rows):
     """Sine and cosine; where only one is asked for, it stands for both."""
     if moment_rows is None:
@@ -139,7 +139,7 @@ def _sin_cos(ahead, sine_rows, moment_rows):
     return sin_cos_ahead(ahead)
 
 
-@njit
+@helper
 def _gradient_tile(tile, a0, a1, w0, w1, g, powers, begin, sine_rows, moment_rows):
     """Add one tile's products with sines to sine_rows and with cosines to moment_rows; None where not asked for.
 
@@ -166,7 +166,7 @@ def _gradient_tile(tile, a0, a1, w0, w1, g, powers, begin, sine_rows, moment_row
 # ----------------------------------------------------------------------------- rows: what one call of a thread computes
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _scratch(buffers):
     """Pointers into the buffers of one thread: sweeps, blocks, states, one tile of audio and of masks."""
     position, speed, turn, starts, bases, turns, state, y, mask = buffers
@@ -175,14 +175,14 @@ def _scratch(buffers):
     return sweeps, blocks, pointer(state, 0), pointer(y, 0), pointer(mask, 0)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _frame(array, b, j):
     """Pointer to frame j of [batch, frames, partials], or to the nearest one that exists."""
     n_frames, n_partials = array.shape[1:]
     return pointer(array, (b * n_frames + frame_of(j, n_frames)) * n_partials)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _start_interval(controls, b, i, scratch):
     """Lay out interval i: its first and last sample, NaN or 0, and pointers to the frequencies at its ends."""
     frequencies, phases, _, _, envelope, timeline, _ = controls
@@ -194,7 +194,7 @@ def _start_interval(controls, b, i, scratch):
     return lo, hi, not_finite, a, c
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _start_tile(controls, interval, i, start, scratch):
     """The tile from the interval's sample `start` on."""
     frequencies, _, _, _, _, timeline, (offsets, curve) = controls
@@ -210,7 +210,7 @@ def _start_tile(controls, interval, i, start, scratch):
     return n_partials, stride, start % BLOCK, pattern, blocks, state, crossing, mask
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _taps(controls, b, i, t, sample):
     """Amplitudes of the frames of taps t and t + 1 around interval i, and their weights from `sample` on."""
     _, _, amplitudes, weights, envelope, timeline, _ = controls
@@ -242,7 +242,7 @@ def _bank_rows(controls, buffers, out, first, last):
                     out[b, lo + start + l] = y[l]
 
 
-@njit
+@helper
 def _cotangents(g, n, start, y, powers):
     """Load n cotangents, zeros after them, and the powers of the samples' places in the interval."""
     for l in range(lane_count(y)):
@@ -274,14 +274,14 @@ def _moment_rows_of(sums):
     return lambda sums: (_rows(sums, 0), _rows(sums, 1), _rows(sums, 2))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _rows(sums, kind):
     """Pointer to the rows of one kind of products: one for each partial and, at last, a row of zeros."""
     rows, totals = sums
     return pointer(rows, kind * (totals.shape[1] + 1) * register_width(rows))
 
 
-@njit
+@helper
 def _sum_rows(sums, go_on):
     """The totals of the rows: summed across lanes, on top of the totals before if they go on."""
     if sums is not None:
@@ -294,7 +294,7 @@ def _sum_rows(sums, go_on):
                 store(total, k, s + load_register(total, k) if go_on else s)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _sum_interval(controls, interval, g, powers, sines, moments, scratch, b, i):
     """Totals of interval i's products with sines and of its moments; `sines`, `moments`: rows and totals, or None."""
     lo, hi = interval[:2]
@@ -314,7 +314,7 @@ def _sum_interval(controls, interval, g, powers, sines, moments, scratch, b, i):
             _sum_rows(moments, tiles >= TILES_PER_SUM)
 
 
-@njit
+@helper
 def _hand_out(totals, kind, a, c, n_partials, keep, out):
     """out = keep * out + one kind's totals, NaN where a frequency is not finite."""
     total = pointer(totals, kind * totals.shape[1])

@@ -13,7 +13,7 @@ so three moments an interval carry everything that the frames need to know about
 import numpy as np
 from numba import njit
 
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 
 TURN_HALF = 2.0**63
 GRID_ROUND, GRID_MASK = np.int64(1 << 13), np.int64(-(1 << 14))
@@ -31,7 +31,7 @@ def frame_of(j, n_frames):
     return min(max(j, 0), n_frames - 1)
 
 
-@njit
+@helper
 def fixed_point(turns):
     """Turns as a signed 64-bit fraction of a turn, whole turns dropped; 0 where not finite."""
     if not np.isfinite(turns):
@@ -39,7 +39,7 @@ def fixed_point(turns):
     return np.int64((turns - np.rint(turns)) * TURN_HALF) << np.int64(1)
 
 
-@njit
+@helper
 def increments(a, c, i, start, n_samples, n_intervals, sample_rate):
     """A and D of interval i in 64-bit fractions of a turn; a, c: f0 in Hz at its ends, start: its first sample."""
     offset = start * n_intervals - i * n_samples
@@ -72,7 +72,7 @@ def interval_phases(f0, initial_phase, n_samples, n_intervals, first_frame, samp
 
 
 # reassoc: the sums run in vector lanes; contract: multiply-adds. Both keep float64's 1e-16, far below float32's needs.
-@njit(fastmath={"reassoc", "contract", "nsz"})
+@helper(fastmath={"reassoc", "contract", "nsz"})
 def tile_moments(g, slope, start, count):
     """Sums over l < count of v, (m + 1) v and m (m + 1) / 2 v, with v = g[l] slope[l], m = start + l."""
     s = x = q = 0.0

@@ -75,24 +75,18 @@ def width_of(element: types.Type) -> int:
     return REGISTER_BYTES * 8 // element.bitwidth
 
 
-def lane_count(array):
+@intrinsic
+def lane_count(typingctx, array):
     """LANES of array's element type, inside a kernel."""
-
-
-def register_width(array):
-    """WIDTH of array's element type, inside a kernel."""
-
-
-@overload(lane_count, inline="always")
-def _lane_count(array):
     lanes = lanes_of(array.dtype)
-    return lambda array: lanes
+    return types.intp(array), lambda context, *_: context.get_constant(types.intp, lanes)
 
 
-@overload(register_width, inline="always")
-def _register_width(array):
+@intrinsic
+def register_width(typingctx, array):
+    """WIDTH of array's element type, inside a kernel."""
     width = width_of(array.dtype)
-    return lambda array: width
+    return types.intp(array), lambda context, *_: context.get_constant(types.intp, width)
 
 
 def _is_int(vector: Vector) -> bool:

@@ -11,10 +11,10 @@ P: minimax in relative error (Remez exchange), 5e-9 with 5 coefficients for floa
 C: minimax in absolute error, 2e-10 with 6 coefficients for float32, 6e-21 with 10 for float64.
 """
 
-from numba import njit
 from numba.core import types
 from numba.core.extending import overload
 
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.simd import Vector, absolute, fma, to_float, with_sign
 
 QUARTER_TURN_32, QUARTER_TURN_64 = 2**30, 2**62
@@ -28,21 +28,21 @@ def sin_cos_turns(phase):
     """The sine and the cosine of 2 pi phase, for little more than one of them."""
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def sin_ahead(ahead):
     """Sine of the phase that is a quarter turn behind `ahead`: for callers who add the quarter turn elsewhere."""
     x = _folded(ahead)
     return x * _odd(x * x)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def cos_ahead(ahead):
     """Cosine of the phase that is a quarter turn behind `ahead`."""
     x = _folded(ahead)
     return with_sign(_even(x * x), ahead)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def sin_cos_ahead(ahead):
     """Sine and cosine of the phase that is a quarter turn behind `ahead`; they share the fold."""
     x = _folded(ahead)

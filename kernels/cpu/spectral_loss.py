@@ -19,11 +19,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core.extending import intrinsic, overload
 
 from fastddsp.kernels.cpu import threads
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.fir import hann
 from fastddsp.kernels.spectral_loss import EPS, Scale, scale
 
@@ -122,7 +122,7 @@ def _make_compare(logs: bool):
 
     # reassoc: sums as vectors. A function of its own, for LLVM to see that x and y do not overlap: as the inner of two
     # loops it takes 7.5 ns a bin instead of 1.3.
-    @njit(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+    @helper(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
     def compare(y, x, squared, slopes, log_power_of_zero):
         mag_slope, log_slope = slopes
         number = type(mag_slope)
@@ -158,7 +158,7 @@ def _make_compare(logs: bool):
 _compare_both, _compare_magnitudes = _make_compare(True), _make_compare(False)
 
 
-@njit(error_model="numpy")
+@helper(error_model="numpy")
 def _compare(y, x, logs, squared, slopes, log_power_of_zero):
     """Sums of d of magnitudes and of their logarithms; x becomes the gradient with respect to it."""
     if logs:

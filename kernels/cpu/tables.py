@@ -9,9 +9,8 @@ odd for sines, even for cosines. Two samples share a register, eight taps each (
 
 import numpy as np
 import scipy.fft
-from numba import njit
 
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.simd import fma, lane_count, load_register, register_width, store
 from fastddsp.kernels.cpu.taps import add_to_cells, load_pair, splat_pair, sum_taps
 from fastddsp.kernels.nufft import TAPS
@@ -53,7 +52,7 @@ def collect(tables, first, counts, scale, start, out):
             row[k] += cell[k] * scale[k]
 
 
-@njit
+@helper
 def mirror(tables, odd):
     """Fill the padding with the tables' images."""
     n_cells = tables.shape[1] - 2 * PAD
@@ -64,7 +63,7 @@ def mirror(tables, odd):
             tables[r, PAD + n_cells + m] = sign * tables[r, PAD + n_cells - 1 - m]
 
 
-@njit
+@helper
 def fold(tables, odd):
     """The transpose of mirror."""
     n_cells = tables.shape[1] - 2 * PAD
@@ -86,7 +85,7 @@ def transform(tables, kind: int, odd: bool) -> None:
 # --------------------------------------------------------------------------------------------------- samples and tables
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _coefficients(taps):
     """The kernel's polynomials, for two samples, in registers."""
     c0, c1, c2, c3 = load_pair(taps, 0, 0), load_pair(taps, 8, 8), load_pair(taps, 16, 16), load_pair(taps, 24, 24)
@@ -94,7 +93,7 @@ def _coefficients(taps):
     return c0, c1, c2, c3, c4, c5, c6, c7
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _weigh(c, x):
     """Weights of the cells around two samples."""
     k = fma(x, c[7], c[6])
@@ -106,7 +105,7 @@ def _weigh(c, x):
     return fma(x, k, c[0])
 
 
-@njit
+@helper
 def place(phases, n_cells, odd, lanes, cells, x, signs):
     """Samples' places in a table: first of 8 cells, counted from the padding's start, and frac(p) - 1/2; their signs.
 
@@ -121,7 +120,7 @@ def place(phases, n_cells, odd, lanes, cells, x, signs):
         signs[l] = np.float32(-1 if odd and phase < 0 else 1)
 
 
-@njit
+@helper
 def interpolate(places, taps, table0, table1, w0, w1, y):
     """y += signs (w0 table0 + w1 table1) at a tile's places."""
     cells, x, signs, products = places
@@ -136,7 +135,7 @@ def interpolate(places, taps, table0, table1, w0, w1, y):
         store(y, l, fma(load_register(signs, l), sum_taps(products, TAPS * l), load_register(y, l)))
 
 
-@njit
+@helper
 def spread(places, taps, g, w0, w1, table0, table1):
     """The transpose of interpolate: tables += kernel signs w g.
 

@@ -19,10 +19,11 @@ GIL before it begins. Here a chunk costs an atomic addition and a call 1 us, on 
 
 import llvmlite.ir as ir
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.simd import pointer
 
 PAGE = 4096
@@ -96,13 +97,13 @@ def _draw(typingctx, at):
     return types.int64(at), codegen
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def next_place(tickets):
     """The calling thread's number among those of the call; tickets: two zeros, int64, before the call."""
     return _draw(pointer(tickets, 1))
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def next_chunk(tickets, n_rows, n_chunks):
     """First row and end of a chunk that nobody has taken yet; two equal numbers when there is none."""
     chunk = min(_draw(pointer(tickets, 0)), n_chunks)

@@ -21,10 +21,9 @@ Cost a sample: 4 loads from tables forward; backward 4 loads, for T and T' alike
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
 from fastddsp.kernels.cpu import threads
-from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.lookup import TILE, place_exact, place_given, start_exact, workspace
 from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient
 from fastddsp.kernels.cpu.simd import pointer
@@ -36,7 +35,7 @@ SAMPLES_PER_CHUNK = 2**14  # 50 us: long beside the 5 us of a call
 # ------------------------------------------------------------------------------------------------- one tile of samples
 
 
-@njit(fastmath={"contract"})
+@helper(fastmath={"contract"})
 def _gather(tables, frames, n_points, size, cells, rising, here, there):
     """here, there = points cell and cell + 1, blended between two tables; points from n_points on are the first one.
 
@@ -50,14 +49,14 @@ def _gather(tables, frames, n_points, size, cells, rising, here, there):
         there[l] = now[d] + rising[l] * (later[d] - now[d])
 
 
-@njit(fastmath={"contract"})
+@helper(fastmath={"contract"})
 def _combine(here, there, low, high, factor, size, out):
     """out = (low here + high there) factor."""
     for l in range(size):
         out[l] = (low[l] * here[l] + high[l] * there[l]) * factor[l]
 
 
-@njit(fastmath={"contract"})
+@helper(fastmath={"contract"})
 def _scatter(now, later, n_points, size, cells, rising, low, high, x):
     """The adjoint of _gather, applied to low x and high x: into two tables, or twice into one."""
     for l in range(size):
@@ -71,14 +70,14 @@ def _scatter(now, later, n_points, size, cells, rising, low, high, x):
         later[d] += to_second
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _start(clock, reading, reads):
     """What _place leaves as it is from tile to tile."""
     if clock is not None:
         start_exact(*reading, reads)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _place(phase, clock, reading, b, n, size, phases, cells, reads):
     """Places of a tile; phase, or else clock, is None."""
     order, n_points, unit = reading
@@ -91,7 +90,7 @@ def _place(phase, clock, reading, b, n, size, phases, cells, reads):
         place_exact(item, order, n_points, n, size, phases, cells, reads)
 
 
-@njit(forceinline=True)
+@helper(forceinline=True)
 def _envelope(amplitudes, windows, b, n_samples, n, size, out):
     """out = the amplitudes' frames, blended, at the samples n to n + size; 1 without amplitudes."""
     if amplitudes is None:
@@ -103,7 +102,7 @@ def _envelope(amplitudes, windows, b, n_samples, n, size, out):
         _blend_frames(frames, n_frames, pointer(windows, 0), windows.size, n_samples, n, size, out)
 
 
-@njit(fastmath={"contract"})
+@helper(fastmath={"contract"})
 def _blend_frames(frames, n_frames, windows, period, n_samples, n, size, out):
     i, at = n * n_frames // n_samples, 0
     while at < size:
@@ -205,7 +204,7 @@ def _pull_back(
             n += size
 
 
-@njit
+@helper
 def _target(d_tables, edges, b, frame, first, last):
     """Where a frame's gradient adds up."""
     n_frames, n_points = d_tables.shape[1:]
@@ -233,7 +232,7 @@ def _add_edges(edges, chunks, d_tables):
 
 
 # reassoc: the sums run in vector lanes; contract: multiply-adds. Both keep float64's 1e-16, far below float32's needs.
-@njit(fastmath={"reassoc", "contract", "nsz"})
+@helper(fastmath={"reassoc", "contract", "nsz"})
 def _moments(v, count):
     """Sums over m < count of v, m v and m (m - 1) / 2 v, v from a pointer on: the phase is that before the sample."""
     s = x = q = 0.0
@@ -254,7 +253,7 @@ def _interval_moments(v, b, moments):
         moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = _moments(pointer(v, b * n_samples + start), end - start)
 
 
-@njit(fastmath={"reassoc", "contract", "nsz"})
+@helper(fastmath={"reassoc", "contract", "nsz"})
 def _blended_sums(v, rising, count):
     """Sums of (1 - rising) v and of rising v, both from pointers on."""
     total = later = 0.0

@@ -24,7 +24,7 @@ KNOWN = [
 @pytest.fixture(scope="module")
 def fill():
     """The kernel's stream as a function: (seed, row, first, n) -> samples."""
-    compiled = njit(kernel.fill.py_func)
+    compiled = njit(kernel.fill)
 
     def call(seed, row, first, n, dtype=np.float32):
         lead = first % 4
