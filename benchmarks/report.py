@@ -98,10 +98,11 @@ def tables() -> str:
         *other_rows(results, demo),
         "",
         f"{machine['processor']}, {machine['cores']} threads, {machine['register_bytes'] * 8}-bit registers, "
-        f"{machine['multiply_adds_per_second'] / 1e9:.0f} G multiply-adds/s measured in registers, torch {machine['torch']}, "
-        f"numba {machine['numba']}. Made by `pytest benchmarks --benchmark-json=benchmarks/results/benchmarks.json` "
-        "and `python -m fastddsp.benchmarks.report`; medians of rounds in which all rivals take turns. The "
-        "share counts what direct summation needs, also where FFTs run instead (K=1000, filters).",
+        f"{machine['multiply_adds_per_second'] / 1e9:.0f} G multiply-adds/s measured in registers, "
+        f"torch {machine['torch']}, numba {machine['numba']}. Made by `pytest benchmarks "
+        "--benchmark-json=benchmarks/results/benchmarks.json` and `python -m fastddsp.benchmarks.report`; "
+        "medians of rounds in which all rivals take turns. "
+        "The share counts what direct summation needs, also where FFTs run instead (K=1000, filters).",
     ]
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from numba import njit
 
 from fastddsp.kernels.cpu import spectral_loss as kernel
 from fastddsp.kernels.reference import spectral_loss as reference
-from fastddsp.kernels.spectral_loss import EPS, scale
+from fastddsp.kernels.spectral_loss import scale
 
 
 @njit
