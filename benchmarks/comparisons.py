@@ -273,6 +273,8 @@ CASES: dict[str, Case] = {
     "harmonic 70 Hz, B=4 K=100, forward": Harmonic(4, 100, 70, part="forward"),
     "harmonic 70 Hz, B=4 K=100, backward": Harmonic(4, 100, 70, part="backward"),
     "harmonic 17 Hz, B=1 K=400": Harmonic(1, 400, 17),
+    "harmonic 17 Hz, B=4 K=400, forward": Harmonic(4, 400, 17, part="forward"),
+    "harmonic 17 Hz, B=4 K=400, backward": Harmonic(4, 400, 17, part="backward"),
     "harmonic 440 Hz, B=4 K=100": Harmonic(4, 100, 440),
     "harmonic 21 Hz, 48 kHz, hop 192, K=1000": Harmonic(1, 1000, 21, 250, 192, 48000),
     "harmonic 21 Hz, 48 kHz, hop 960, K=1000": Harmonic(1, 1000, 21, 50, 960, 48000),
