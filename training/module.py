@@ -48,6 +48,22 @@ def tilt_harmonics(decoder: RnnFcDecoder, slope: float) -> None:
         decoder.dense_out.bias[start : start + len(bias)] = bias
 
 
+def at_speed(audio: torch.Tensor, speed: float, multiple: int = 1) -> torch.Tensor:
+    """A recording played faster or slower, as a tape: higher or lower with it.
+
+    Args:
+      audio: [..., n_samples].
+      speed: factor of pitch and tempo.
+      multiple: the length out is one of this, so that spectra are of a size that is fast to transform.
+
+    Returns:
+      [..., n_samples / speed], to the nearest multiple, at least one. What comes above Nyquist is left out.
+    """
+    n_samples = audio.shape[-1]
+    length = multiple * max(round(n_samples / speed / multiple), 1)
+    return torch.fft.irfft(torch.fft.rfft(audio), n=length) * (length / n_samples)
+
+
 class ModelModule(pl.LightningModule):
     """What training any model has in common; subclasses say what the model reads of a batch.
 
@@ -172,9 +188,13 @@ class InstrumentModule(ModelModule):
         room is heard in the rest. As long as the room to be learnt; 0 for none.
       warmup_steps: in which the learning rates rise from 0. Harmonics are far too loud at first, in a room above all;
         a high rate turns them down until they are gone for good, and noise is played instead. 0 for none.
+      z_semitones: in training, the encoder of z hears every other batch, drawn at random, faster or slower, as a tape,
+        and so higher or lower by up to so many semitones; f0, loudness and the sound to be made stay. z then says who
+        plays rather than which note, and means something for notes that were not in training; 0 for none.
 
     Raises:
-      ValueError: context_seconds leaves nothing of a window, or warmup_steps is negative.
+      ValueError: context_seconds leaves nothing of a window, warmup_steps is negative, or z_semitones finds no encoder
+        of z alone.
     """
 
     def __init__(
@@ -187,6 +207,7 @@ class InstrumentModule(ModelModule):
         room_learning_rate: float | None = None,
         context_seconds: float = 0.0,
         warmup_steps: int = 0,
+        z_semitones: float = 0.0,
     ) -> None:
         # The data set holds the loudness of the whole recording, which a window's own audio gives wrongly at its ends.
         super().__init__(replace(config, compute_loudness=False), learning_rate, decay, seed)
@@ -200,6 +221,23 @@ class InstrumentModule(ModelModule):
             raise ValueError(f"warmup_steps must not be negative, got {warmup_steps}")
         tilt_harmonics(self.model.decoder, initial_slope)
         self.room_learning_rate, self.warmup_steps = room_learning_rate, warmup_steps
+        self.z_semitones = z_semitones
+        if z_semitones < 0:
+            raise ValueError(f"z_semitones must not be negative, got {z_semitones:g}")
+        if z_semitones:
+            if not config.z_dims or config.f0_encoder != "none":
+                raise ValueError("z_semitones needs a model with z and without an f0_encoder, which would hear it too")
+            self.model.encoder.register_forward_pre_hook(self._change_speed)
+
+    def _change_speed(self, encoder: torch.nn.Module, inputs: tuple[dict[str, Any]]) -> tuple[dict[str, Any]] | None:
+        """What the encoder is to hear in place of a batch of training; None for the batch as it is."""
+        if not self.training:
+            return None
+        drawn, place = torch.rand(2).tolist()
+        if drawn < 0.5:
+            return None
+        speed = 2.0 ** ((2.0 * place - 1.0) * self.z_semitones / 12.0)
+        return ({**inputs[0], "audio": at_speed(inputs[0]["audio"], speed, self.config.hop_size)},)
 
     def learning_rates(self) -> dict[str, float]:
         """A rate for the reverb, if it has one of its own."""

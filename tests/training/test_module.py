@@ -13,7 +13,7 @@ from fastddsp.training.checkpoint import LAST, load_checkpoint
 from fastddsp.training.datamodule import InstrumentData
 from fastddsp.training.dataset import SoundWindows
 from fastddsp.training.instrument import listen, load_instrument, play
-from fastddsp.training.module import MODULES, InstrumentModule, InverseModule, MidiModule
+from fastddsp.training.module import MODULES, InstrumentModule, InverseModule, MidiModule, at_speed
 from fastddsp.training.prepare import prepare
 from fastddsp.training.train import TRAINER_DEFAULTS, run_parts
 from tests.training.models import SIZES, SMALLEST, SMALLEST_INVERSE, SMALLEST_MIDI, two_tones
@@ -250,3 +250,57 @@ def test_rates_rise_from_0_while_warming_up():
     assert InstrumentModule(SMALLEST, decay=0.5)._rate_factor(0) == 1.0
     with pytest.raises(ValueError, match="warmup_steps must not be negative, got -1"):
         InstrumentModule(SMALLEST, warmup_steps=-1)
+
+
+WITH_Z = replace(SMALLEST, z_dims=2, z_rnn_channels=3)
+
+
+def noises(count):
+    """A batch of as many different sounds."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "audio": torch.rand(count, WITH_Z.n_samples, generator=generator) - 0.5,
+        "f0_hz": torch.full((count, WITH_Z.n_frames), 440.0),
+        "loudness_db": torch.full((count, WITH_Z.n_frames), -20.0),
+    }
+
+
+@pytest.mark.parametrize("semitones", [-12.0, -5.0, 3.0, 12.0])
+def test_a_tape_that_runs_faster_sounds_higher(semitones):
+    speed = 2.0 ** (semitones / 12.0)
+    played = at_speed(torch.from_numpy(tone(300.0, 0.4)), speed, 64)
+    assert len(played) % 64 == 0 and len(played) == pytest.approx(6400 / speed, abs=32)
+    spectrum = torch.fft.rfft(played * torch.hann_window(len(played))).abs()
+    assert spectrum.argmax() * 16000 / len(played) == pytest.approx(300.0 * speed, rel=0.01)
+    level = torch.from_numpy(tone(300.0, 0.4)).square().mean()
+    assert played.square().mean().item() == pytest.approx(level.item(), rel=0.01)
+
+
+def test_only_the_encoder_hears_batches_at_another_speed_and_only_in_training():
+    module = InstrumentModule(WITH_Z, z_semitones=12.0)
+    heard = []
+    module.model.encoder.register_forward_pre_hook(lambda encoder, inputs: heard.append(inputs[0]["audio"].shape[-1]))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        outputs = [module.model(noises(2)) for _ in range(40)]
+    n_samples = WITH_Z.n_samples
+    assert 10 < heard.count(n_samples) < 30
+    assert n_samples // 2 <= min(heard) < 0.7 * n_samples and 1.5 * n_samples < max(heard) <= 2 * n_samples
+    assert all(out["z"].shape == (2, WITH_Z.n_frames, 2) for out in outputs)
+    assert all(torch.equal(out["audio"], noises(2)["audio"]) for out in outputs)
+    heard.clear()
+    module.eval().model(noises(2))
+    assert heard == [n_samples]
+
+
+@pytest.mark.parametrize(
+    ("config", "semitones", "message"),
+    [
+        (SMALLEST, 12.0, "z_semitones needs a model with z"),
+        (replace(WITH_Z, f0_encoder="tiny"), 12.0, "without an f0_encoder"),
+        (WITH_Z, -1.0, "z_semitones must not be negative, got -1"),
+    ],
+)
+def test_a_speed_that_no_encoder_of_z_could_hear_is_refused(config, semitones, message):
+    with pytest.raises(ValueError, match=message):
+        InstrumentModule(config, z_semitones=semitones)
