@@ -28,7 +28,7 @@ Multidigit multiplication for mathematicians, 2001, on transforms as reductions 
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import llvmlite.ir as ir
 import numpy as np
@@ -234,7 +234,7 @@ def _make_step(radix: int, sign: int, is_real: bool = False):
                         [registers.number(3, builder.add(at, at.type(2 * k + part))) for part in (0, 1)]
                         for k in range(radix - 1)
                     ]
-                    a = [[registers.load(part) for part in pair[: 1 if is_real else 2]] for pair in parts]
+                    a: list[Any] = [[registers.load(part) for part in pair[: 1 if is_real else 2]] for pair in parts]
                     if is_real:
                         a[0].append(registers.constant(0.0))
                     if sign >= 0:
