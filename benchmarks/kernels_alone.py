@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fastddsp.benchmarks import measure
+from fastddsp.benchmarks.peak import multiply_add_chains
 from fastddsp.kernels.cpu.harmonic import Bank
 from fastddsp.kernels.phase import Timeline
 
@@ -53,7 +53,7 @@ def main() -> None:
     """Print the table."""
     for n_threads in sorted({1, torch.get_num_threads()}):
         torch.set_num_threads(n_threads)
-        work, chains = measure.multiply_add_chains(n_threads)
+        work, chains = multiply_add_chains(n_threads)
         peak = work / best_seconds([chains])[0]
         print(f"{n_threads} thread(s), {peak / 1e9:.0f} G multiply-adds/s")
         for batch, n_harmonics, f0_hz in CASES:

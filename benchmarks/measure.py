@@ -2,7 +2,7 @@
 
 Times are medians of rounds in which every rival has a turn, so that a machine whose speed drifts drifts for all;
 what is reported is ratios. The limit of a kernel is the multiply-adds that it needs over those that all threads do in
-registers. (A library's matrix product may be far from it: 55 G a second where a core of this processor does 133.)
+registers. (A library's matrix product may be far from it: torch's does 55 G a second on an AMD core that does 133.)
 """
 
 import importlib
@@ -19,7 +19,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-PEAK_ROWS, PEAK_STEPS = 64, 100_000
+from fastddsp.benchmarks.peak import multiply_add_chains
+
 TURN_SECONDS = 0.05
 
 
@@ -87,16 +88,6 @@ def current_memory() -> int:
     """Resident bytes now."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def multiply_add_chains(n_threads: int) -> tuple[int, Callable[[], object]]:
-    """Float32 multiply-adds, and a function that does so many of them on n_threads, in registers and nothing else."""
-    from fastddsp.benchmarks.peak import chains
-    from fastddsp.kernels.cpu import threads
-
-    x, out = np.full(64, 0.5, np.float32), np.empty((PEAK_ROWS, 64), np.float32)
-    work, kernel = chains(PEAK_ROWS, PEAK_STEPS)
-    return work, lambda: threads.enter(kernel, (x, PEAK_STEPS, out), PEAK_ROWS, PEAK_ROWS, n_threads)
 
 
 def multiply_add_peak() -> float:

@@ -6,11 +6,15 @@ multiply-adds a cycle with a latency of four need.
 
 from collections.abc import Callable
 
+import numpy as np
+
+from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.simd import TILE_BYTES, borrowed, fma, load, pointer, store
-from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place
+from fastddsp.kernels.cpu.team import enter_on_team, next_chunk
 
-CHAINS = 5  # tiles
+N_ROWS, N_STEPS = 64, 100_000
+CHAINS, LANES = 5, TILE_BYTES // 4  # tiles of float32
 
 
 @kernel
@@ -19,7 +23,6 @@ def _rows(x, n_steps, out, tickets, n_rows, n_chunks, n_threads, team):
     if enter_on_team(n_threads, team):
         return
     x, out = borrowed((x, out))
-    next_place(tickets)
     first, last = next_chunk(tickets, n_rows, n_chunks)
     while first < last:
         for row in range(first, last):
@@ -31,6 +34,8 @@ def _rows(x, n_steps, out, tickets, n_rows, n_chunks, n_threads, team):
         first, last = next_chunk(tickets, n_rows, n_chunks)
 
 
-def chains(n_rows: int, n_steps: int) -> tuple[int, Callable]:
-    """Float32 multiply-adds of so many rows and steps, and the kernel that does them."""
-    return n_rows * n_steps * CHAINS * TILE_BYTES // 4, _rows
+def multiply_add_chains(n_threads: int) -> tuple[int, Callable[[], object]]:
+    """How many float32 multiply-adds, and a function that does as many on n_threads."""
+    x, out = np.full(LANES, 0.5, np.float32), np.empty((N_ROWS, LANES), np.float32)
+    work = N_ROWS * N_STEPS * CHAINS * LANES
+    return work, lambda: threads.enter(_rows, (x, N_STEPS, out), N_ROWS, N_ROWS, n_threads)

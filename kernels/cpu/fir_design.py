@@ -51,9 +51,10 @@ class Design(NamedTuple):
 N_NUMBERS = 4  # of Design, before the tables
 
 
-def padded(n: int) -> int:
+@helper(forceinline=True)
+def padded(n):
     """The next multiple of SUMS."""
-    return -(-n // SUMS) * SUMS
+    return (n + SUMS - 1) // SUMS * SUMS
 
 
 @lru_cache(maxsize=64)
@@ -82,21 +83,16 @@ def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int
 def design_of(numbers, tables):
     """The Design of numbers and tables, and where the tables end."""
     n, least, n_taps, before = numbers[0], numbers[1], numbers[2], numbers[3]
-    odd = _rows(least + 1) ** 2
-    differences = odd + _rows(least) ** 2
+    odd = padded(least + 1) ** 2
+    differences = odd + padded(least) ** 2
     window, size = differences, least
     while 4 * size <= n:
-        window += _rows(size) ** 2
+        window += padded(size) ** 2
         size *= 2
     pointers = (
         pointer(tables, 0), pointer(tables, odd), pointer(tables, differences), pointer(tables, window)
     )  # fmt: skip
     return Design(n, least, n_taps, before, *pointers), window + n_taps
-
-
-@helper(forceinline=True)
-def _rows(n):
-    return (n + SUMS - 1) // SUMS * SUMS
 
 
 @intrinsic
@@ -109,13 +105,13 @@ def _multiply_some(typingctx, x, step, n_terms, matrix, at, by_term, by_sum, out
         step = builder.mul(step, step.type(lanes))
         slots = [cgutils.alloca_once_value(builder, registers.constant(0.0)) for _ in range(SUMS)]
         with cgutils.for_range(builder, n_terms) as terms:
-            row = registers.row(0, builder.mul(terms.index, step))
+            row = registers.load(registers.address(0, builder.mul(terms.index, step)))
             first = builder.add(at, builder.mul(terms.index, by_term))
             for s, slot in enumerate(slots):
                 number = registers.number(3, builder.add(first, builder.mul(by_sum, by_sum.type(s))))
                 builder.store(_fma(builder, row, number, builder.load(slot)), slot)
         for s, slot in enumerate(slots):
-            registers.store(builder.load(slot), 7, builder.add(o, o.type(s * lanes)))
+            registers.save(builder.load(slot), registers.address(7, builder.add(o, o.type(s * lanes))))
         return context.get_dummy_value()
 
     return types.void(x, step, n_terms, matrix, at, by_term, by_sum, out, o), codegen
@@ -133,9 +129,9 @@ def _multiply_differences(x, step, size, design, out):
     """out = the product of `size` rows of x, `step` apart, with their matrix."""
     matrix, before = design.of_differences, design.least
     while before < size:
-        matrix = pointer(matrix, _rows(before) * _rows(before))
+        matrix = pointer(matrix, padded(before) * padded(before))
         before *= 2
-    _multiply(x, step, size, matrix, _rows(size), 1, size, out)
+    _multiply(x, step, size, matrix, padded(size), 1, size, out)
 
 
 def room_rows(n_bands: int) -> int:
@@ -146,8 +142,8 @@ def room_rows(n_bands: int) -> int:
 @helper(forceinline=True)
 def _rooms(room, design):
     """Three places for rows in one: for n / 2 rows, and n / 4, and what is left for a product."""
-    second = _rows(design.n // 2)
-    third = second + _rows(design.n // 4)
+    second = padded(design.n // 2)
+    third = second + padded(design.n // 4)
     width = register_width(room)
     return room, pointer(room, second * width), pointer(room, third * width)
 
@@ -178,7 +174,7 @@ def taps_of_bands(bands, design, room, r, h):
     width, n = register_width(bands), design.least
     step = design.n // n
     sums, differences, out = _rooms(room, design)
-    _multiply(bands, step, n + 1, design.of_r, _rows(n + 1), 1, n + 1, r)
+    _multiply(bands, step, n + 1, design.of_r, padded(n + 1), 1, n + 1, r)
     while n < design.n:
         x, x_step, size, spread = pointer(bands, step // 2 * width), step, n, 1
         while size > design.least:
@@ -190,7 +186,7 @@ def taps_of_bands(bands, design, room, r, h):
             _multiply_differences(differences, 1, size, design, out)
             _add_odd(r, n, out, size, spread, 2 * spread)
             x, x_step, spread = sums, 1, 2 * spread
-        _multiply(x, x_step, size, design.of_odd, _rows(size), 1, size, out)
+        _multiply(x, x_step, size, design.of_odd, padded(size), 1, size, out)
         _add_odd(r, n, out, size, 0, spread)
         n, step = 2 * n, step // 2
     for l in range(design.n_taps):
@@ -213,7 +209,7 @@ def bands_of_taps(dh, design, room, r, bands):
             _put(r, m, low + high)
             _put(r, 2 * n - m, low - high)  # O in reverse: m is at row 2 n - m
         size, spread = design.least, n // design.least
-        _multiply(pointer(r, 2 * n * width), -spread, size, design.of_odd, 1, _rows(size), size, x)
+        _multiply(pointer(r, 2 * n * width), -spread, size, design.of_odd, 1, padded(size), size, x)
         while size < n:
             spread //= 2
             _multiply_differences(pointer(r, (2 * n - spread) * width), -2 * spread, size, design, differences)
@@ -224,6 +220,6 @@ def bands_of_taps(dh, design, room, r, bands):
             size *= 2
         for i in range(n):
             _put(bands, (2 * i + 1) * (step // 2), _row(x, i))
-    _multiply(r, 1, n + 1, design.of_r, 1, _rows(n + 1), n + 1, x)
+    _multiply(r, 1, n + 1, design.of_r, 1, padded(n + 1), n + 1, x)
     for k in range(n + 1):
         _put(bands, k * step, _row(x, k))

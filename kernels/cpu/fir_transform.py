@@ -81,7 +81,7 @@ def make_transform(size: int) -> tuple[tuple[int, ...], np.ndarray]:
 
 
 class Registers:
-    """What the code of an intrinsic reads and writes: its arguments that are pointers, by register and by number."""
+    """What the code of an intrinsic reads and writes: its arguments that are pointers, by address and by number."""
 
     def __init__(self, context, builder, signature, args):
         self.context, self.builder = context, builder
@@ -89,12 +89,8 @@ class Registers:
         self.row_type = next(
             Vector(kind.dtype, width_of(kind.dtype)) for kind in signature.args if hasattr(kind, "dtype")
         )
-        self.lanes = self.row_type.lanes
+        self.lanes, self.align = self.row_type.lanes, self.row_type.element.bitwidth // 8
         self.kind = context.get_value_type(self.row_type)
-
-    def _address(self, which: int, index, kind):
-        array_type, array = self.arrays[which]
-        return _pointer(self.context, self.builder, array_type, array, index, kind)
 
     def index(self, which: int):
         """The argument `which`, an integer, as an index."""
@@ -107,33 +103,21 @@ class Registers:
 
     def address(self, which: int, index):
         """Address of number `index` of the argument `which`."""
-        return self._address(which, index, self.kind.element)[0]
-
-    def load(self, address):
-        """The register from a number's address on."""
-        pointer = self.builder.bitcast(address, ir.PointerType(self.kind))
-        return self.builder.load(pointer, align=self.row_type.element.bitwidth // 8)
-
-    def save(self, value, address) -> None:
-        """The same, written."""
-        pointer = self.builder.bitcast(address, ir.PointerType(self.kind))
-        self.builder.store(value, pointer, align=self.row_type.element.bitwidth // 8)
+        array_type, array = self.arrays[which]
+        return _pointer(self.context, self.builder, array_type, array, index, self.kind.element)[0]
 
     def number(self, which: int, index):
         """Number `index` of the argument `which`, in every lane."""
-        address, align = self._address(which, index, self.kind.element)
-        value = self.builder.load(address, align=align)
+        value = self.builder.load(self.address(which, index), align=self.align)
         return _broadcast(self.context, self.builder, value, self.row_type.element, self.row_type)
 
-    def row(self, which: int, index):
-        """The register from number `index` of the argument `which` on."""
-        address, align = self._address(which, index, self.kind)
-        return self.builder.load(address, align=align)
+    def load(self, address):
+        """The register from a number's address on."""
+        return self.builder.load(self.builder.bitcast(address, ir.PointerType(self.kind)), align=self.align)
 
-    def store(self, value, which: int, index) -> None:
+    def save(self, value, address) -> None:
         """The same, written."""
-        address, align = self._address(which, index, self.kind)
-        self.builder.store(value, address, align=align)
+        self.builder.store(value, self.builder.bitcast(address, ir.PointerType(self.kind)), align=self.align)
 
     def constant(self, value: float):
         """The same number in every lane."""

@@ -48,30 +48,41 @@ def _turned(builder, square: list) -> list:
     return [columns[i % piece][i // piece] for i in range(lanes)]
 
 
-def _addresses(context, builder, array_type, array, first, stride: int):
-    """Addresses of as many registers as one has lanes, `stride` numbers apart."""
-    row = Vector(array_type.dtype, width_of(array_type.dtype))
-    kind = context.get_value_type(row)
-    for i in range(row.lanes):
-        yield _pointer(context, builder, array_type, array, builder.add(first, first.type(i * stride)), kind)
+def _square_at(context, builder, array_type, array, indices) -> list:
+    """Addresses of registers from these indices on, each with the alignment of a number."""
+    kind = context.get_value_type(Vector(array_type.dtype, width_of(array_type.dtype)))
+    return [_pointer(context, builder, array_type, array, index, kind) for index in indices]
+
+
+def _rows_at(context, builder, array_type, array, first) -> list:
+    """The same, of as many rows as a square has, one after the other from number `first` on."""
+    width = width_of(array_type.dtype)
+    rows = (builder.add(first, first.type(i * width)) for i in range(width))
+    return _square_at(context, builder, array_type, array, rows)
+
+
+def _starts_at(builder, starts, shift, width: int) -> list:
+    """starts[j] + shift of every lane."""
+    return [builder.add(builder.load(builder.gep(starts, [ir.IntType(64)(j)])), shift) for j in range(width)]
+
+
+def _turn(builder, sources, targets, adds: bool = False) -> None:
+    """Load a square, and store it turned, or add it to what is there, one register after the other."""
+    square = _turned(builder, [builder.load(address, align=align) for address, align in sources])
+    for value, (address, align) in zip(square, targets, strict=True):
+        value = builder.fadd(builder.load(address, align=align), value) if adds else value
+        builder.store(value, address, align=align)
 
 
 @intrinsic
 def _load_square(typingctx, array, starts, shift, rows, at):
     """rows[at :], WIDTH rows of them: of lane j the numbers array[starts[j] + shift :]."""
-    width = width_of(array.dtype)
 
     def codegen(context, builder, signature, args):
         shift, at = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (2, 4))
-        kind = context.get_value_type(Vector(array.dtype, width))
-        square = []
-        for j in range(width):
-            start = builder.load(builder.gep(args[1], [ir.IntType(64)(j)]))
-            address, align = _pointer(context, builder, signature.args[0], args[0], builder.add(start, shift), kind)
-            square.append(builder.load(address, align=align))
-        targets = _addresses(context, builder, signature.args[3], args[3], at, width)
-        for row, (address, align) in zip(_turned(builder, square), targets, strict=True):
-            builder.store(row, address, align=align)
+        starts = _starts_at(builder, args[1], shift, width_of(array.dtype))
+        sources = _square_at(context, builder, array, args[0], starts)
+        _turn(builder, sources, _rows_at(context, builder, rows, args[3], at))
         return context.get_dummy_value()
 
     return types.void(array, starts, shift, rows, at), codegen
@@ -80,44 +91,50 @@ def _load_square(typingctx, array, starts, shift, rows, at):
 @intrinsic
 def _store_square(typingctx, rows, at, room, first, stride):
     """room[first + j stride :][:WIDTH] = lane j of the rows rows[at :]."""
-    width = width_of(rows.dtype)
 
     def codegen(context, builder, signature, args):
         at, first, stride = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 3, 4))
-        kind = context.get_value_type(Vector(rows.dtype, width))
-        square = [
-            builder.load(address, align=align)
-            for address, align in _addresses(context, builder, signature.args[0], args[0], at, width)
-        ]
-        for j, sequence in enumerate(_turned(builder, square)):
-            index = builder.add(first, builder.mul(stride, stride.type(j)))
-            address, align = _pointer(context, builder, signature.args[2], args[2], index, kind)
-            builder.store(sequence, address, align=align)
+        places = [builder.add(first, builder.mul(stride, stride.type(j))) for j in range(width_of(rows.dtype))]
+        targets = _square_at(context, builder, room, args[2], places)
+        _turn(builder, _rows_at(context, builder, rows, args[0], at), targets)
         return context.get_dummy_value()
 
     return types.void(rows, at, room, first, stride), codegen
 
 
+@intrinsic
+def _add_square(typingctx, rows, at, array, starts, shift):
+    """array[starts[j] + shift :][:WIDTH] += lane j of the rows rows[at :], one lane after the other."""
+
+    def codegen(context, builder, signature, args):
+        at, shift = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 4))
+        targets = _square_at(
+            context, builder, array, args[2], _starts_at(builder, args[3], shift, width_of(array.dtype))
+        )
+        _turn(builder, _rows_at(context, builder, rows, args[0], at), targets, adds=True)
+        return context.get_dummy_value()
+
+    return types.void(rows, at, array, starts, shift), codegen
+
+
 @helper(error_model="numpy")
 def load_lanes(array, lanes, n_rows, stage, rows):
-    """Fill n_rows rows; n_rows: a multiple of a register's lanes.
+    """Fill n_rows rows; n_rows: a multiple of a register's lanes. array, stage and rows: pointers.
 
     lanes: pointer to int64 starts, lows and highs, one of each a lane; starts may be changed. stage: room for as many
     numbers as the rows have, by way of which they go where a lane has zeros.
     """
-    width, inside = register_width(rows), True
+    width, inside, source = register_width(rows), True, array
     for j in range(width):
         inside &= lanes[width + j] <= lanes[j] and lanes[j] + n_rows <= lanes[2 * width + j]
-    if inside:
-        for i in range(0, n_rows, width):
-            _load_square(array, lanes, i, rows, i * width)
-        return
-    for j in range(width):
-        start = lanes[j]
-        copy_window(array, lanes[width + j], lanes[2 * width + j], start, start + n_rows, pointer(stage, j * n_rows))
-        lanes[j] = j * n_rows
+    if not inside:
+        source = stage
+        for j in range(width):
+            start, staged = lanes[j], pointer(stage, j * n_rows)
+            copy_window(array, lanes[width + j], lanes[2 * width + j], start, start + n_rows, staged)
+            lanes[j] = j * n_rows
     for i in range(0, n_rows, width):
-        _load_square(stage, lanes, i, rows, i * width)
+        _load_square(source, lanes, i, rows, i * width)
 
 
 @helper(error_model="numpy")
@@ -126,27 +143,6 @@ def store_lanes(rows, n_rows, sequences):
     width = register_width(rows)
     for i in range(0, n_rows, width):
         _store_square(rows, i * width, sequences, i, n_rows)
-
-
-@intrinsic
-def _add_square(typingctx, rows, at, array, starts, shift):
-    """array[starts[j] + shift :][:WIDTH] += lane j of the rows rows[at :], one lane after the other."""
-    width = width_of(rows.dtype)
-
-    def codegen(context, builder, signature, args):
-        at, shift = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, 4))
-        kind = context.get_value_type(Vector(rows.dtype, width))
-        square = [
-            builder.load(address, align=align)
-            for address, align in _addresses(context, builder, signature.args[0], args[0], at, width)
-        ]
-        for j, sequence in enumerate(_turned(builder, square)):
-            start = builder.load(builder.gep(args[3], [ir.IntType(64)(j)]))
-            address, align = _pointer(context, builder, signature.args[2], args[2], builder.add(start, shift), kind)
-            builder.store(builder.fadd(builder.load(address, align=align), sequence), address, align=align)
-        return context.get_dummy_value()
-
-    return types.void(rows, at, array, starts, shift), codegen
 
 
 @helper(error_model="numpy")
