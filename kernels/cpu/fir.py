@@ -38,7 +38,7 @@ from fastddsp.kernels.cpu.fir_layout import (
     scratch_of,
 )
 from fastddsp.kernels.cpu.fir_transform import forward, multiply
-from fastddsp.kernels.cpu.lanes import add_lanes, load_lanes, store_lanes
+from fastddsp.kernels.cpu.lanes import add_lanes, load_lanes, overlap_lanes, store_lanes
 from fastddsp.kernels.cpu.noise import fill
 from fastddsp.kernels.cpu.simd import borrowed, pointer, register_width
 from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place
@@ -99,25 +99,37 @@ def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, ou
     """Filter some frames of row b: their samples of `out`, and in `tail` what rings on after them."""
     design, layout, _ = parts
     width, units = register_width(out), scratch.units
-    delay, n_tail, y = layout.delay, design.n_taps - 1, scratch.y
-    last = frames[1] * layout.blocks
-    clear(y, 0, scratch.y_size)
+    delay, n_tail, y, block = layout.delay, design.n_taps - 1, scratch.y, layout.block
+    last, in_rows = frames[1] * layout.blocks, layout.is_even and not layout.overlap
+    if in_rows:
+        zero(tail, 0, n_tail)
+    else:
+        clear(y, 0, scratch.y_size)
     for first in range(frames[0] * layout.blocks, last, width):
         n_units = group_at(layout, first, last, width, units)
         origin, end = units[0], units[n_units]
+        low, high = max(origin, delay), min(end, n_out + delay)
         for phase in range(1 + layout.overlap):
             _taps(magnitudes, b, layout, design, phase, scratch)
             forward(scratch.h, layout.transform)
             _samples(source, b, layout, n_units, phase, scratch)
             multiply(scratch.x, layout.is_real, scratch.h, 1, layout.transform)
-            place_sound(scratch.lanes, units, width)
-            add_lanes(scratch.x, layout.block + n_tail, y, scratch.lanes)
-        low, high = max(origin, delay), min(end, n_out + delay)
+            if not in_rows:
+                place_sound(scratch.lanes, units, width)
+                add_lanes(scratch.x, block + n_tail, y, scratch.lanes)
+        if in_rows:
+            overlap_lanes(scratch.x, block, block + n_tail, n_units, tail)
+            if high - low == width * block:
+                store_lanes(scratch.x, block, pointer(out, b * n_out + low - delay))
+                continue
+            store_lanes(scratch.x, block, y)
         if low < high:
             copy(y, low - origin, out, b * n_out + low - delay, high - low)
-        copy(y, end - origin, y, 0, n_tail)
-        clear(y, n_tail, scratch.y_size)
-    copy(y, 0, tail, 0, n_tail)
+        if not in_rows:
+            copy(y, end - origin, y, 0, n_tail)
+            clear(y, n_tail, scratch.y_size)
+    if not in_rows:
+        copy(y, 0, tail, 0, n_tail)
 
 
 @kernel
@@ -145,7 +157,7 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
     design, layout, _ = parts
     width, n_bands, row, units = register_width(g), design.n + 1, b * layout.n_frames, scratch.units
     last = frames[1] * layout.blocks
-    if needs[1]:
+    if needs[1] and layout.overlap:
         zero(d_magnitudes, (row + frames[0]) * n_bands, (frames[1] - frames[0]) * n_bands)
     for first in range(frames[0] * layout.blocks, last, width):
         n_units = group_at(layout, first, last, width, units)
@@ -158,13 +170,16 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
                 multiply(scratch.h, False, scratch.g, -1, layout.transform)
                 if layout.overlap:
                     _fade(layout, phase, scratch, scratch.h)
-                store_lanes(scratch.h, layout.block_rows, scratch.x)
-                for j in range(n_units):
-                    at, target, size = j * layout.block_rows, b * layout.n_samples + units[j], units[j + 1] - units[j]
-                    if phase == 0:
-                        copy(scratch.x, at, d_audio, target, size)
-                    else:
-                        add(scratch.x, at, d_audio, target, size)
+                if phase == 0 and layout.is_even and n_units == width:
+                    store_lanes(scratch.h, layout.block, pointer(d_audio, b * layout.n_samples + units[0]))
+                else:
+                    store_lanes(scratch.h, layout.block_rows, scratch.x)
+                    for j in range(n_units):
+                        at, target = j * layout.block_rows, b * layout.n_samples + units[j]
+                        if phase == 0:
+                            copy(scratch.x, at, d_audio, target, units[j + 1] - units[j])
+                        else:
+                            add(scratch.x, at, d_audio, target, units[j + 1] - units[j])
             if needs[1]:
                 _samples(source, b, layout, n_units, phase, scratch)
                 multiply(scratch.x, layout.is_real, scratch.g, -1, layout.transform)
@@ -173,7 +188,9 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
                 store_lanes(h, layout.band_rows, scratch.x)
                 for j in range(n_units):
                     frame = min(units[width + 1 + j] + phase, layout.n_frames - 1)
-                    if frame < frames[1]:
+                    if not layout.overlap and (first + j) % layout.blocks == 0:
+                        copy(scratch.x, j * layout.band_rows, d_magnitudes, (row + frame) * n_bands, n_bands)
+                    elif frame < frames[1]:
                         add(scratch.x, j * layout.band_rows, d_magnitudes, (row + frame) * n_bands, n_bands)
                     else:
                         add(scratch.x, j * layout.band_rows, carry, 0, n_bands)

@@ -52,6 +52,7 @@ class Layout(NamedTuple):
     block: int  # samples in the longest unit
     block_rows: int  # the same, up to whole registers
     band_rows: int  # bands, up to whole registers
+    is_even: bool  # whether all units have the same number of samples, and that is whole registers
     is_real: bool  # whether units have no more than M samples: then half of their rows are empty
     transform: object  # Transform
     fades: object  # pointer; for overlap [5, longest]: a frame's weights, out and in, those of a shorter one, zeros
@@ -145,7 +146,7 @@ def parts_of(plan):
     twiddles, fades, starts = pointer(tables, end), pointer(tables, end + n_twiddles), pointer(radices, n_steps)
     return design, Layout(
         at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8],
-        at[7] <= half, Transform(half, n_steps, radices, twiddles), fades, starts,
+        at[6] == at[7] and at[0] == at[1] * at[5] * at[6], at[7] <= half, Transform(half, n_steps, radices, twiddles), fades, starts,
     ), sizes  # fmt: skip
 
 

@@ -3,6 +3,7 @@
     load_lanes      row i, lane j = number starts[j] + i of an array; 0 where that is before lows[j] or from highs[j] on
     store_lanes     number i of sequence j = row i, lane j; sequences of n_rows numbers
     add_lanes       number starts[j] + i of an array += row i, lane j
+    overlap_lanes   the same where sequences start `block` numbers after each other, within the rows
 
 Squares of as many numbers a side as a register has lanes are turned in registers: within pieces of 128 bits and then
 piece by piece, with one instruction a register and step. General permutations cost twice that.
@@ -14,7 +15,16 @@ from numba.core.extending import intrinsic
 
 from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.copies import copy_window
-from fastddsp.kernels.cpu.simd import Vector, _pointer, pointer, register_width, width_of
+from fastddsp.kernels.cpu.simd import (
+    Vector,
+    _pointer,
+    load_register,
+    moved_up,
+    pointer,
+    register_width,
+    store,
+    width_of,
+)
 
 
 def _turned(builder, square: list) -> list:
@@ -151,3 +161,18 @@ def add_lanes(rows, n_rows, array, starts):
     width = register_width(rows)
     for i in range(0, n_rows, width):
         _add_square(rows, i * width, array, starts, i)
+
+
+@helper(error_model="numpy")
+def overlap_lanes(rows, block, n_rows, n_lanes, tail):
+    """Add to row i, lane j what reaches it of the lanes before: their rows i + block, i + 2 block, ...
+
+    Rows `block` and on of a lane lie beside the next lane's first ones. tail: what reaches lane 0 in this way, n_rows -
+    block numbers; overwritten with what reaches the lane after the first n_lanes.
+    """
+    width = register_width(rows)
+    for i in range(n_rows - 1, block - 1, -1):
+        at = (i - block) * width
+        store(rows, at, load_register(rows, at) + moved_up(load_register(rows, i * width), tail[i - block]))
+    for i in range(n_rows - block):
+        tail[i] = rows[(block + i) * width + n_lanes - 1]

@@ -22,6 +22,7 @@ with AVX-512, eight with AVX2.
     dot(a, b)               the sum over all lanes of a*b, a scalar
     ramp(array)             lane l holds l, as array's element type
     load_register(array, i) one register of lanes: array[i : i + WIDTH]
+    moved_up(v, x)          lane j holds lane j - 1 of v, lane 0 holds x
     sum_rows(array, i)      the sums of WIDTH rows of WIDTH lanes each (a transposing sum)
     out_of_line()           said inside a function: it is never inlined, so what it needs does not crowd its callers
     lane_count(array), register_width(array)    LANES and WIDTH of array's element type, as constants
@@ -369,6 +370,18 @@ def load_register(typingctx, array, index):
         return builder.load(pointer, align=align)
 
     return vector(array, index), codegen
+
+
+@intrinsic
+def moved_up(typingctx, vector, first):
+    """Every lane in the next one, `first` in lane 0."""
+
+    def codegen(context, builder, signature, args):
+        before = _broadcast(context, builder, args[1], signature.args[1], vector)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [vector.lanes, *range(vector.lanes - 1)])
+        return builder.shuffle_vector(args[0], before, lanes)
+
+    return vector(vector, first), codegen
 
 
 @intrinsic
