@@ -1,7 +1,7 @@
-"""Runs of numbers, copied, added, weighed, cleared, a register at a time; in arrays or at pointers (see simd)."""
+"""Runs of numbers, copied, added, weighed, cleared, claimed, a register at a time; in arrays or at pointers (see simd)."""
 
 from fastddsp.kernels.cpu.compile import helper
-from fastddsp.kernels.cpu.simd import lane_count, load_register, register_width, splat, store
+from fastddsp.kernels.cpu.simd import claim, lane_count, load_register, register_width, splat, store
 
 
 @helper(forceinline=True)
@@ -22,6 +22,16 @@ def clear(target, first, last):
 def clear_rows(rows, first, last):
     """The same, of rows, one register each."""
     clear(rows, first * register_width(rows), last * register_width(rows))
+
+
+@helper
+def claim_run(target, i, n):
+    """Have the cache lines of target[i : i + n] come, to be written.
+
+    Stores wait for them one after the other, these requests do not.
+    """
+    for k in range(i, i + n, register_width(target)):
+        claim(target, k)
 
 
 @helper

@@ -20,7 +20,7 @@ from numba import njit
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import helper, kernel
-from fastddsp.kernels.cpu.copies import add, clear, clear_rows, copy, weigh, zero
+from fastddsp.kernels.cpu.copies import add, claim_run, clear, clear_rows, copy, weigh, zero
 from fastddsp.kernels.cpu.fir_design import bands_of_taps, taps_of_bands
 from fastddsp.kernels.cpu.fir_layout import (
     QUAD,
@@ -118,6 +118,7 @@ def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, ou
                 place_sound(scratch.lanes, units, width)
                 add_lanes(scratch.x, block + n_tail, y, scratch.lanes)
         if in_rows:
+            claim_run(out, b * n_out + low - delay, high - low)
             overlap_lanes(scratch.x, block, block + n_tail, n_units, tail)
             if high - low == width * block:
                 store_lanes(scratch.x, block, pointer(out, b * n_out + low - delay))

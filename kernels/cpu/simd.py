@@ -23,6 +23,7 @@ with AVX-512, eight with AVX2.
     ramp(array)             lane l holds l, as array's element type
     load_register(array, i) one register of lanes: array[i : i + WIDTH]
     moved_up(v, x)          lane j holds lane j - 1 of v, lane 0 holds x
+    claim(array, i)         ask for the cache line of array[i], to write there soon; it may lie outside
     sum_rows(array, i)      the sums of WIDTH rows of WIDTH lanes each (a transposing sum)
     out_of_line()           said inside a function: it is never inlined, so what it needs does not crowd its callers
     lane_count(array), register_width(array)    LANES and WIDTH of array's element type, as constants
@@ -382,6 +383,22 @@ def moved_up(typingctx, vector, first):
         return builder.shuffle_vector(args[0], before, lanes)
 
     return vector(vector, first), codegen
+
+
+@intrinsic
+def claim(typingctx, array, index):
+    """Ask for the cache line of array[index], to write there soon; the element may lie outside of the array."""
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.intp)
+        address, _ = _pointer(context, builder, signature.args[0], args[0], index, ir.IntType(8))
+        write, keep, data = map(ir.IntType(32), (1, 3, 1))
+        kind = ir.FunctionType(ir.VoidType(), [address.type, *[write.type] * 3])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [address, write, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(array, index), codegen
 
 
 @intrinsic

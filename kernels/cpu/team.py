@@ -29,14 +29,14 @@ from fastddsp.kernels.cpu.simd import pointer
 PAGE = 4096
 
 
-def rooms_apart(n_threads: int, size: int, dtype) -> np.ndarray:
-    """Zeros for every thread, [n_threads, size or more], each row far from the others and at the start of a cache line.
+def rooms_apart(n_threads: int, size: int, dtype, make=np.zeros) -> np.ndarray:
+    """A room for every thread, [n_threads, size or more], each far from the others and at the start of a cache line.
 
-    Where two threads write to neighbouring cache lines, each makes the other wait.
+    Where two threads write to neighbouring cache lines, each makes the other wait. `make` is np.zeros or np.empty.
     """
     itemsize = np.dtype(dtype).itemsize
     row = -(-size * itemsize // PAGE) * PAGE + PAGE
-    block = np.zeros(n_threads * row + PAGE, np.uint8)
+    block = make(n_threads * row + PAGE, np.uint8)
     start = -block.__array_interface__["data"][0] % 64
     return block[start : start + n_threads * row].view(dtype).reshape(n_threads, -1)
 
