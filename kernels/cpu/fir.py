@@ -260,7 +260,7 @@ def filter_source(
 ) -> None:
     """out [batch, n_out] = the source filtered by magnitudes [batch, frames, bands], after the delay."""
     batch, n_frames, n_bands = magnitudes.shape
-    plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, out.dtype.name)
+    plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, out.dtype.char)
     tails = np.empty((batch, len(plan.chunks), plan.n_taps - 1), out.dtype)
     n_threads = _worth_threads(plan, n_threads, batch)
     results = tails, out.shape[1], out.reshape(-1)
@@ -285,7 +285,7 @@ def gradients(
     magnitudes may be None if d_audio is.
     """
     batch, n_frames, n_bands = (magnitudes if magnitudes is not None else d_magnitudes).shape
-    plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, g.dtype.name)
+    plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, g.dtype.char)
     needs, n_out, nothing = (d_audio is not None, d_magnitudes is not None), g.shape[1], np.empty(0, g.dtype)
     flat_g, flat, *results = (nothing if x is None else x.reshape(-1) for x in (g, magnitudes, d_audio, d_magnitudes))
     carries = np.zeros((batch, len(plan.chunks), n_bands), g.dtype)

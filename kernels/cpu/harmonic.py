@@ -390,7 +390,7 @@ class Bank:
             float(nyquist),
         )
         self.lanes = tile_lanes(f0.dtype)
-        self.weights = envelope_weights(method, timeline, f0.dtype.name, self.lanes)
+        self.weights = envelope_weights(method, timeline, f0.dtype.char, self.lanes)
         self.tap_offset = tap_offset(method)
         self.quarter_turns = quarter_turns
         self.n_threads = n_threads

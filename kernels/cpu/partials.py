@@ -385,7 +385,7 @@ class Bank:
             float(nyquist),
         )
         self.lanes = lanes_of(from_dtype(dtype))
-        self.weights = envelope_weights(method, timeline, dtype.name, self.lanes)
+        self.weights = envelope_weights(method, timeline, dtype.char, self.lanes)
         self.envelope = (tap_offset(method), signed_quarter_turns(quarter_turns + 1))
         self.integer = np.dtype(f"int{8 * dtype.itemsize}")
         offsets = np.arange(-BLOCK // 2, BLOCK // 2, dtype=self.integer)

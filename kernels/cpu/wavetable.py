@@ -336,7 +336,7 @@ class Lookup:
 
     def _weights(self, method: str, n_frames: int) -> np.ndarray:
         """Weight of the later of two frames, for one period of samples."""
-        return envelope_weights(method, Timeline(self.shape[1], n_frames), self.wavetables.dtype.name)[1]
+        return envelope_weights(method, Timeline(self.shape[1], n_frames), self.wavetables.dtype.char)[1]
 
 
 class Oscillator(Lookup):
