@@ -56,9 +56,9 @@ class Source(NamedTuple):
 
 
 @helper(error_model="numpy")
-def _samples(source, b, layout, n_units, phase, scratch):
-    """x: the units' samples, of the audio or of noise that is made now; weighted where frames overlap."""
-    width, units = register_width(scratch.x), scratch.units
+def _samples(source, b, layout, n_units, phase, scratch, rows):
+    """rows: the units' samples, of the audio or of noise that is made now; weighted where frames overlap."""
+    width, units = register_width(rows), scratch.units
     samples, offset = pointer(source.audio, 0), b * layout.n_samples
     if source.seeds.size > 0:
         at = (source.offset + units[0]) % QUAD
@@ -66,10 +66,10 @@ def _samples(source, b, layout, n_units, phase, scratch):
         fill(source.seeds[b], b, source.offset + units[0] - at, n, scratch.noise)
         samples, offset = scratch.noise, at - units[0]
     place_samples(scratch.lanes, units, width, offset)
-    load_lanes(samples, scratch.lanes, layout.block_rows, scratch.stage, scratch.x)
+    load_lanes(samples, scratch.lanes, layout.block_rows, scratch.stage, rows)
     if layout.overlap:
-        _fade(layout, phase, scratch, scratch.x)
-    clear_rows(scratch.x, layout.block_rows, layout.transform.half * (1 if layout.is_real else 2))
+        _fade(layout, phase, scratch, rows)
+    clear_rows(rows, layout.block_rows, layout.transform.half * (1 if layout.is_real else 2))
 
 
 @helper(error_model="numpy")
@@ -87,7 +87,7 @@ def _taps(magnitudes, b, layout, design, phase, scratch):
     width, n_bands, row = register_width(scratch.h), design.n + 1, b * layout.n_frames
     place_bands(scratch.lanes, scratch.units, width, phase, layout.n_frames, row, n_bands, magnitudes.size)
     load_lanes(pointer(magnitudes, 0), scratch.lanes, layout.band_rows, scratch.stage, scratch.x)
-    taps_of_bands(scratch.x, design, pointer(scratch.x, scratch.sums), pointer(scratch.x, scratch.r), scratch.h)
+    taps_of_bands(scratch.x, design, pointer(scratch.x, scratch.sums), scratch.h)
     clear_rows(scratch.h, design.n_taps, 2 * layout.transform.half)
 
 
@@ -112,7 +112,7 @@ def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, ou
         for phase in range(1 + layout.overlap):
             _taps(magnitudes, b, layout, design, phase, scratch)
             forward(scratch.h, layout.transform)
-            _samples(source, b, layout, n_units, phase, scratch)
+            _samples(source, b, layout, n_units, phase, scratch, scratch.x)
             multiply(scratch.x, layout.is_real, scratch.h, 1, layout.transform)
             if not in_rows:
                 place_sound(scratch.lanes, units, width)
@@ -182,19 +182,19 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
                         else:
                             add(scratch.x, at, d_audio, target, units[j + 1] - units[j])
             if needs[1]:
-                _samples(source, b, layout, n_units, phase, scratch)
-                multiply(scratch.x, layout.is_real, scratch.g, -1, layout.transform)
-                h = scratch.h
-                bands_of_taps(scratch.x, design, pointer(h, scratch.sums), pointer(h, scratch.r), h)
-                store_lanes(h, layout.band_rows, scratch.x)
+                _samples(source, b, layout, n_units, phase, scratch, scratch.h)
+                multiply(scratch.h, layout.is_real, scratch.g, -1, layout.transform)
+                bands_of_taps(scratch.h, design, pointer(scratch.x, scratch.sums), scratch.x)
+                store_lanes(scratch.x, layout.band_rows, scratch.h)
                 for j in range(n_units):
                     frame = min(units[width + 1 + j] + phase, layout.n_frames - 1)
+                    at, target = j * layout.band_rows, (row + frame) * n_bands
                     if not layout.overlap and (first + j) % layout.blocks == 0:
-                        copy(scratch.x, j * layout.band_rows, d_magnitudes, (row + frame) * n_bands, n_bands)
+                        copy(scratch.h, at, d_magnitudes, target, n_bands)
                     elif frame < frames[1]:
-                        add(scratch.x, j * layout.band_rows, d_magnitudes, (row + frame) * n_bands, n_bands)
+                        add(scratch.h, at, d_magnitudes, target, n_bands)
                     else:
-                        add(scratch.x, j * layout.band_rows, carry, 0, n_bands)
+                        add(scratch.h, at, carry, 0, n_bands)
 
 
 # -------------------------------------------------------------------------------- kernels: rows are chunks of all items

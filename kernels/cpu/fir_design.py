@@ -135,7 +135,7 @@ def _multiply_differences(x, step, size, design, out):
 
 
 def room_rows(n_bands: int) -> int:
-    """Rows of room that taps_of_bands and bands_of_taps want, twice."""
+    """Rows of room that taps_of_bands and bands_of_taps want."""
     return 2 * padded(n_bands)
 
 
@@ -158,6 +158,12 @@ def _put(rows, i, value):
     store(rows, i * register_width(rows), value)
 
 
+@helper(forceinline=True)
+def _lag_0(taps, design):
+    """From the tap of lag 0 on."""
+    return pointer(taps, design.before * register_width(taps))
+
+
 @helper(error_model="numpy")
 def _add_odd(r, n, odd, count, first, step):
     """r of 2 n at m and 2 n - m from its E at m, for m = first, first + step, ...; odd: O there."""
@@ -169,9 +175,9 @@ def _add_odd(r, n, odd, count, first, step):
 
 
 @helper(error_model="numpy")
-def taps_of_bands(bands, design, room, r, h):
-    """Rows of taps from rows of magnitudes; room, r: room_rows each."""
-    width, n = register_width(bands), design.least
+def taps_of_bands(bands, design, room, h):
+    """Rows of taps from rows of magnitudes; room: room_rows. r is made where it will be: m is h's row before + m."""
+    width, n, r = register_width(bands), design.least, _lag_0(h, design)
     step = design.n // n
     sums, differences, out = _rooms(room, design)
     _multiply(bands, step, n + 1, design.of_r, padded(n + 1), 1, n + 1, r)
@@ -189,19 +195,24 @@ def taps_of_bands(bands, design, room, r, h):
         _multiply(x, x_step, size, design.of_odd, padded(size), 1, size, out)
         _add_odd(r, n, out, size, 0, spread)
         n, step = 2 * n, step // 2
-    for l in range(design.n_taps):
-        _put(h, l, _row(r, abs(l - design.before)) * design.window[l])
+    before, window = design.before, design.window
+    for m in range(1, before + 1):
+        _put(h, before - m, _row(r, m) * window[before - m])
+    for l in range(before, design.n_taps):
+        _put(h, l, _row(h, l) * window[l])
 
 
 @helper(error_model="numpy")
-def bands_of_taps(dh, design, room, r, bands):
-    """The adjoint: rows of the magnitudes' gradients from rows of the taps'."""
-    width, n, step = register_width(bands), design.n, 1
+def bands_of_taps(dh, design, room, bands):
+    """The adjoint: rows of the magnitudes' gradients from rows of the taps', which are overwritten."""
+    width, n, step, r = register_width(bands), design.n, 1, _lag_0(dh, design)
     x, differences, _ = _rooms(room, design)
-    clear_rows(r, 0, n + 1)
-    for l in range(design.n_taps):
-        m = abs(l - design.before)
-        _put(r, m, fma(_row(dh, l), design.window[l], _row(r, m)))
+    before, window = design.before, design.window
+    for l in range(before, design.n_taps):
+        _put(dh, l, _row(dh, l) * window[l])
+    clear_rows(dh, design.n_taps, before + n + 1)
+    for m in range(1, before + 1):
+        _put(r, m, fma(_row(dh, before - m), window[before - m], _row(r, m)))
     while n > design.least:
         n, step = n // 2, 2 * step
         for m in range(n):

@@ -22,7 +22,7 @@ from fastddsp.kernels.cpu.team import rooms_apart
 ROWS_PER_CHUNK = 2048  # of its groups' transforms: about 10 us forward, long beside the 1 us of a chunk
 WORK_PER_THREAD = 2**18  # rows times lanes: about 60 us forward, long beside waking a thread
 QUAD = 4  # samples that the noise makes at a time
-N_LAYOUT, N_SIZES = 11, 6  # numbers of Layout and of the sizes in a plan
+N_LAYOUT, N_SIZES = 11, 5  # numbers of Layout and of the sizes in a plan
 
 
 class Plan(NamedTuple):
@@ -70,7 +70,6 @@ class Scratch(NamedTuple):
     h: object  # the same of taps
     g: object  # the same of the output's gradient
     sums: int  # where, in x or h, rows between magnitudes and taps are
-    r: int  # and these
     fades: object  # rows of weights, where frames overlap
     stage: object  # for load_lanes, as many numbers as h has
     noise: object  # of a group
@@ -116,11 +115,9 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
         n_samples, n_frames, fir.delay(n_taps), int(overlap), longest, blocks, block, block_rows, band_rows,
         size // 2, len(radices),
     )  # fmt: skip
-    sum_rows = room_rows(n_bands)
     sizes = [
-        (max(size, band_rows + 2 * sum_rows) + TILE_REGISTERS) * lanes,
+        (max(size, band_rows + room_rows(n_bands), n_taps + n_bands) + TILE_REGISTERS) * lanes,
         band_rows * lanes,
-        (band_rows + sum_rows) * lanes,
         block_rows * lanes,
         lanes * block + size + TILE_REGISTERS * lanes,
         lanes * block + 2 * QUAD,
@@ -155,7 +152,7 @@ def rooms_of(plan: Plan, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
 
     Nothing is read that has not been written: clearing it would cost 10 us a call.
     """
-    rows, _, _, fades, y, noise = plan.numbers[N_NUMBERS + N_LAYOUT :][:N_SIZES]
+    rows, _, fades, y, noise = plan.numbers[N_NUMBERS + N_LAYOUT :][:N_SIZES]
     lanes, size = REGISTER_BYTES // plan.tables.itemsize, 4 * rows + fades + y + noise
     numbers = rooms_apart(n_threads, int(size), plan.tables.dtype, np.empty)
     return numbers, rooms_apart(n_threads, 5 * lanes + 2, np.int64, np.empty)
@@ -169,10 +166,10 @@ def scratch_of(room, lanes, sizes):
     g = pointer(h, sizes[0])
     stage = pointer(g, sizes[0])
     fades = pointer(stage, sizes[0])
-    y = pointer(fades, sizes[3])
-    noise = pointer(y, sizes[4])
+    y = pointer(fades, sizes[2])
+    noise = pointer(y, sizes[3])
     places = pointer(lanes, 0), pointer(lanes, 3 * register_width(room))
-    return Scratch(x, h, g, sizes[1], sizes[2], fades, stage, noise, y, sizes[4], *places)
+    return Scratch(x, h, g, sizes[1], fades, stage, noise, y, sizes[3], *places)
 
 
 # ---------------------------------------------------------------------------------------------------------------- units
