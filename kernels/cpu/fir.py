@@ -87,7 +87,7 @@ def _taps(magnitudes, b, layout, design, phase, scratch):
     width, n_bands, row = register_width(scratch.h), design.n + 1, b * layout.n_frames
     place_bands(scratch.lanes, scratch.units, width, phase, layout.n_frames, row, n_bands, magnitudes.size)
     load_lanes(pointer(magnitudes, 0), scratch.lanes, layout.band_rows, scratch.stage, scratch.x)
-    taps_of_bands(scratch.x, design, pointer(scratch.x, scratch.sums), scratch.h)
+    taps_of_bands(scratch.x, design, scratch.h)
     clear_rows(scratch.h, design.n_taps, 2 * layout.transform.half)
 
 
@@ -184,7 +184,7 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
             if needs[1]:
                 _samples(source, b, layout, n_units, phase, scratch, scratch.h)
                 multiply(scratch.h, layout.is_real, scratch.g, -1, layout.transform)
-                bands_of_taps(scratch.h, design, pointer(scratch.x, scratch.sums), scratch.x)
+                bands_of_taps(scratch.h, design, scratch.x)
                 store_lanes(scratch.x, layout.band_rows, scratch.h)
                 for j in range(n_units):
                     frame = min(units[width + 1 + j] + phase, layout.n_frames - 1)

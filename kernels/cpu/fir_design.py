@@ -134,18 +134,20 @@ def _multiply_differences(x, step, size, design, out):
     _multiply(x, step, size, matrix, padded(size), 1, size, out)
 
 
-def room_rows(n_bands: int) -> int:
-    """Rows of room that taps_of_bands and bands_of_taps want."""
-    return 2 * padded(n_bands)
+def rows_of_taps(n_bands: int, design: tuple[int, ...]) -> int:
+    """Rows of taps, and of room after them, that taps_of_bands and bands_of_taps want; design: its numbers."""
+    _, _, n_taps, before = design
+    return max(n_taps, before + n_bands) + 2 * padded(n_bands)
 
 
 @helper(forceinline=True)
-def _rooms(room, design):
-    """Three places for rows in one: for n / 2 rows, and n / 4, and what is left for a product."""
-    second = padded(design.n // 2)
+def _rooms(taps, design):
+    """r, whose m is where the tap of lag m is; after the taps, rooms for n / 2 rows, for n / 4, and for a product's."""
+    width = register_width(taps)
+    r, room = design.before, max(design.n_taps, design.before + design.n + 1)
+    second = room + padded(design.n // 2)
     third = second + padded(design.n // 4)
-    width = register_width(room)
-    return room, pointer(room, second * width), pointer(room, third * width)
+    return pointer(taps, r * width), pointer(taps, room * width), pointer(taps, second * width), pointer(taps, third * width)
 
 
 @helper(forceinline=True)
@@ -156,12 +158,6 @@ def _row(rows, i):
 @helper(forceinline=True)
 def _put(rows, i, value):
     store(rows, i * register_width(rows), value)
-
-
-@helper(forceinline=True)
-def _lag_0(taps, design):
-    """From the tap of lag 0 on."""
-    return pointer(taps, design.before * register_width(taps))
 
 
 @helper(error_model="numpy")
@@ -175,11 +171,11 @@ def _add_odd(r, n, odd, count, first, step):
 
 
 @helper(error_model="numpy")
-def taps_of_bands(bands, design, room, h):
-    """Rows of taps from rows of magnitudes; room: room_rows. r is made where it will be: m is h's row before + m."""
-    width, n, r = register_width(bands), design.least, _lag_0(h, design)
+def taps_of_bands(bands, design, h):
+    """Rows of taps from rows of magnitudes; h: rows_of_taps."""
+    width, n = register_width(bands), design.least
     step = design.n // n
-    sums, differences, out = _rooms(room, design)
+    r, sums, differences, out = _rooms(h, design)
     _multiply(bands, step, n + 1, design.of_r, padded(n + 1), 1, n + 1, r)
     while n < design.n:
         x, x_step, size, spread = pointer(bands, step // 2 * width), step, n, 1
@@ -203,10 +199,10 @@ def taps_of_bands(bands, design, room, h):
 
 
 @helper(error_model="numpy")
-def bands_of_taps(dh, design, room, bands):
-    """The adjoint: rows of the magnitudes' gradients from rows of the taps', which are overwritten."""
-    width, n, step, r = register_width(bands), design.n, 1, _lag_0(dh, design)
-    x, differences, _ = _rooms(room, design)
+def bands_of_taps(dh, design, bands):
+    """The adjoint: rows of the magnitudes' gradients from rows of the taps', rows_of_taps, which are overwritten."""
+    width, n, step = register_width(bands), design.n, 1
+    r, x, differences, _ = _rooms(dh, design)
     before, window = design.before, design.window
     for l in range(before, design.n_taps):
         _put(dh, l, _row(dh, l) * window[l])

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastddsp.kernels import fir
 from fastddsp.kernels.cpu.compile import helper
-from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, make_design, room_rows
+from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, make_design, rows_of_taps
 from fastddsp.kernels.cpu.fir_transform import Transform, make_transform, transform_sizes
 from fastddsp.kernels.cpu.simd import REGISTER_BYTES, TILE_REGISTERS, pointer, register_width
 from fastddsp.kernels.cpu.team import rooms_apart
@@ -22,7 +22,7 @@ from fastddsp.kernels.cpu.team import rooms_apart
 ROWS_PER_CHUNK = 2048  # of its groups' transforms: about 10 us forward, long beside the 1 us of a chunk
 WORK_PER_THREAD = 2**18  # rows times lanes: about 60 us forward, long beside waking a thread
 QUAD = 4  # samples that the noise makes at a time
-N_LAYOUT, N_SIZES = 11, 5  # numbers of Layout and of the sizes in a plan
+N_LAYOUT, N_SIZES = 11, 4  # numbers of Layout and of the sizes in a plan
 
 
 class Plan(NamedTuple):
@@ -69,7 +69,6 @@ class Scratch(NamedTuple):
     x: object  # 2 M rows of samples, or more
     h: object  # the same of taps
     g: object  # the same of the output's gradient
-    sums: int  # where, in x or h, rows between magnitudes and taps are
     fades: object  # rows of weights, where frames overlap
     stage: object  # for load_lanes, as many numbers as h has
     noise: object  # of a group
@@ -116,8 +115,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
         size // 2, len(radices),
     )  # fmt: skip
     sizes = [
-        (max(size, band_rows + room_rows(n_bands), n_taps + n_bands) + TILE_REGISTERS) * lanes,
-        band_rows * lanes,
+        (max(size, band_rows, rows_of_taps(n_bands, design)) + TILE_REGISTERS) * lanes,
         block_rows * lanes,
         lanes * block + size + TILE_REGISTERS * lanes,
         lanes * block + 2 * QUAD,
@@ -152,7 +150,7 @@ def rooms_of(plan: Plan, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
 
     Nothing is read that has not been written: clearing it would cost 10 us a call.
     """
-    rows, _, fades, y, noise = plan.numbers[N_NUMBERS + N_LAYOUT :][:N_SIZES]
+    rows, fades, y, noise = plan.numbers[N_NUMBERS + N_LAYOUT :][:N_SIZES]
     lanes, size = REGISTER_BYTES // plan.tables.itemsize, 4 * rows + fades + y + noise
     numbers = rooms_apart(n_threads, int(size), plan.tables.dtype, np.empty)
     return numbers, rooms_apart(n_threads, 5 * lanes + 2, np.int64, np.empty)
@@ -166,10 +164,10 @@ def scratch_of(room, lanes, sizes):
     g = pointer(h, sizes[0])
     stage = pointer(g, sizes[0])
     fades = pointer(stage, sizes[0])
-    y = pointer(fades, sizes[2])
-    noise = pointer(y, sizes[3])
+    y = pointer(fades, sizes[1])
+    noise = pointer(y, sizes[2])
     places = pointer(lanes, 0), pointer(lanes, 3 * register_width(room))
-    return Scratch(x, h, g, sizes[1], fades, stage, noise, y, sizes[3], *places)
+    return Scratch(x, h, g, fades, stage, noise, y, sizes[2], *places)
 
 
 # ---------------------------------------------------------------------------------------------------------------- units
