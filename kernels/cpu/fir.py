@@ -202,17 +202,17 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
 
 @kernel
 def _filter_chunks(
-    audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, places, tails, n_out, out,
+    audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, tails, n_out, out,
     tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Filter all chunks of all rows; tails [batch, chunks, n_taps - 1]: what rings on after each."""
     if enter_on_team(n_threads, team):
         return
-    audio, seeds, magnitudes, tables, numbers, rooms, places, tails, out = borrowed(
-        (audio, seeds, magnitudes, tables, numbers, rooms, places, tails, out)
+    audio, seeds, magnitudes, tables, numbers, rooms, tails, out = borrowed(
+        (audio, seeds, magnitudes, tables, numbers, rooms, tails, out)
     )
-    source, parts, own = Source(audio, seeds, offset), parts_of((tables, numbers)), next_place(tickets)
-    scratch = scratch_of(rooms[own], places[own], parts[2])
+    source, parts = Source(audio, seeds, offset), parts_of((tables, numbers))
+    scratch = scratch_of(rooms, next_place(tickets), parts, tables)
     i, end = next_chunk(tickets, n_rows, n_chunks)
     while i < end:
         b, chunk = i // len(chunks), i % len(chunks)
@@ -223,17 +223,17 @@ def _filter_chunks(
 
 @kernel
 def _gradient_chunks(
-    g, n_out, audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, places, needs,
+    g, n_out, audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, needs,
     d_audio, d_magnitudes, carries, tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Gradients of all chunks of all rows; carries [batch, chunks, bands]: see _gradient_chunk."""
     if enter_on_team(n_threads, team):
         return
-    g, audio, seeds, magnitudes, tables, numbers, rooms, places, d_audio, d_magnitudes, carries = borrowed(
-        (g, audio, seeds, magnitudes, tables, numbers, rooms, places, d_audio, d_magnitudes, carries)
+    g, audio, seeds, magnitudes, tables, numbers, rooms, d_audio, d_magnitudes, carries = borrowed(
+        (g, audio, seeds, magnitudes, tables, numbers, rooms, d_audio, d_magnitudes, carries)
     )
-    source, parts, own = Source(audio, seeds, offset), parts_of((tables, numbers)), next_place(tickets)
-    scratch = scratch_of(rooms[own], places[own], parts[2])
+    source, parts = Source(audio, seeds, offset), parts_of((tables, numbers))
+    scratch = scratch_of(rooms, next_place(tickets), parts, tables)
     i, end = next_chunk(tickets, n_rows, n_chunks)
     while i < end:
         b, chunk = i // len(chunks), i % len(chunks)
@@ -245,9 +245,12 @@ def _gradient_chunks(
 # ----------------------------------------------------------------------------------------------------- public functions
 
 
+_NO_SEEDS = np.empty(0, np.int64)
+
+
 def audio_source(audio: np.ndarray) -> Source:
     """Filter this audio, [batch, n_samples]."""
-    return Source(audio.reshape(-1), np.empty(0, np.int64), 0)
+    return Source(audio.reshape(-1), _NO_SEEDS, 0)
 
 
 def noise_source(seeds: np.ndarray, offset: int, dtype: np.dtype) -> Source:
@@ -264,7 +267,7 @@ def filter_source(
     tails = np.empty((batch, len(plan.chunks), plan.n_taps - 1), out.dtype)
     n_threads = _worth_threads(plan, n_threads, batch)
     results = tails, out.shape[1], out.reshape(-1)
-    args = *source, magnitudes.reshape(-1), plan.tables, plan.numbers, plan.chunks, *rooms_of(plan, n_threads), *results
+    args = *source, magnitudes.reshape(-1), plan.tables, plan.numbers, plan.chunks, rooms_of(plan, n_threads), *results
     threads.enter(_filter_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
     _add_tails(tails, plan.ends, n_samples, plan.delay, out)
 
@@ -291,7 +294,7 @@ def gradients(
     carries = np.zeros((batch, len(plan.chunks), n_bands), g.dtype)
     n_threads = _worth_threads(plan, n_threads, batch)
     rooms = rooms_of(plan, n_threads)
-    args = flat_g, n_out, *source, flat, plan.tables, plan.numbers, plan.chunks, *rooms, needs, *results, carries
+    args = flat_g, n_out, *source, flat, plan.tables, plan.numbers, plan.chunks, rooms, needs, *results, carries
     threads.enter(_gradient_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
     if overlap and d_magnitudes is not None:
         d_magnitudes[:, plan.chunks[1:, 0]] += carries[:, :-1]

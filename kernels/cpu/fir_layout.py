@@ -16,8 +16,8 @@ from fastddsp.kernels import fir
 from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, make_design, rows_of_taps
 from fastddsp.kernels.cpu.fir_transform import Transform, make_transform, transform_sizes
-from fastddsp.kernels.cpu.simd import REGISTER_BYTES, TILE_REGISTERS, pointer, register_width
-from fastddsp.kernels.cpu.team import rooms_apart
+from fastddsp.kernels.cpu.simd import REGISTER_BYTES, TILE_REGISTERS, cache_line, pointer, register_width
+from fastddsp.kernels.cpu.team import PAGE
 
 ROWS_PER_CHUNK = 2048  # of its groups' transforms: about 10 us forward, long beside the 1 us of a chunk
 WORK_PER_THREAD = 2**18  # rows times lanes: about 60 us forward, long beside waking a thread
@@ -38,6 +38,7 @@ class Plan(NamedTuple):
     delay: int
     n_taps: int
     work: int  # rows times lanes of one item of the batch
+    room_bytes: int  # of a thread's Scratch
 
 
 class Layout(NamedTuple):
@@ -123,7 +124,9 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     numbers = np.array([*design, *layout, *sizes, *radices, *starts], np.int64)
     flat = np.concatenate([tables, twiddles, fades]).astype(dtype)
     work = n_frames * blocks * size * (1 + overlap)
-    return Plan(flat, numbers, chunks, starts[chunks[:, 1]], fir.delay(n_taps), n_taps, work)
+    room_bytes = (4 * sizes[0] + sum(sizes[1:])) * flat.itemsize + (5 * lanes + 2) * numbers.itemsize
+    room_bytes = -(-room_bytes // PAGE) * PAGE + PAGE  # threads that write to neighbouring lines wait for each other
+    return Plan(flat, numbers, chunks, starts[chunks[:, 1]], fir.delay(n_taps), n_taps, work, room_bytes)
 
 
 @helper(forceinline=True, error_model="numpy")
@@ -145,29 +148,27 @@ def parts_of(plan):
     ), sizes  # fmt: skip
 
 
-def rooms_of(plan: Plan, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Memory for the Scratch of every thread: [n_threads, numbers], and [n_threads, int64 numbers of lanes].
+def rooms_of(plan: Plan, n_threads: int) -> np.ndarray:
+    """Memory for the Scratch of every thread, a row each.
 
     Nothing is read that has not been written: clearing it would cost 10 us a call.
     """
-    rows, fades, y, noise = plan.numbers[N_NUMBERS + N_LAYOUT :][:N_SIZES]
-    lanes, size = REGISTER_BYTES // plan.tables.itemsize, 4 * rows + fades + y + noise
-    numbers = rooms_apart(n_threads, int(size), plan.tables.dtype, np.empty)
-    return numbers, rooms_apart(n_threads, 5 * lanes + 2, np.int64, np.empty)
+    return np.empty((n_threads, plan.room_bytes), np.uint8)
 
 
 @helper(forceinline=True, error_model="numpy")
-def scratch_of(room, lanes, sizes):
-    """Scratch inside a thread's rooms, buffers aligned to registers but for the last two."""
-    x = pointer(room, 0)
+def scratch_of(rooms, own, parts, like):
+    """Scratch inside row `own` of rooms, of numbers like those of `like`; buffers aligned to registers, but for noise."""
+    _, layout, sizes = parts
+    x = cache_line(rooms, own * rooms.shape[1], like)
     h = pointer(x, sizes[0])
     g = pointer(h, sizes[0])
     stage = pointer(g, sizes[0])
     fades = pointer(stage, sizes[0])
     y = pointer(fades, sizes[1])
     noise = pointer(y, sizes[2])
-    places = pointer(lanes, 0), pointer(lanes, 3 * register_width(room))
-    return Scratch(x, h, g, fades, stage, noise, y, sizes[2], *places)
+    lanes = cache_line(noise, sizes[3], layout.starts)
+    return Scratch(x, h, g, fades, stage, noise, y, sizes[2], lanes, pointer(lanes, 3 * register_width(like)))
 
 
 # ---------------------------------------------------------------------------------------------------------------- units

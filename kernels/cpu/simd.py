@@ -12,6 +12,7 @@ with AVX-512, eight with AVX2.
                             reads an element. Inner functions take pointers: an array argument costs two atomic
                             reference counts a call (half the time of a 64-sample tile of 18 harmonics) and tests for
                             negative indices. The array must outlive its pointers: keep it in the caller.
+    cache_line(a, i, like)  pointer to numbers like those of `like`, at the first cache line from a[i] on
     borrowed(arrays)        the same arrays, whose references nobody counts (see there)
     + - * and fma(a, b, c)  lane by lane; a scalar stands for its splat; a*b +- c is contracted to one instruction
     select_ge(a, b, x, y)   lane by lane: x where a >= b, else y
@@ -130,6 +131,21 @@ def pointer(typingctx, array, index):
         return _pointer(context, builder, signature.args[0], args[0], index, element)[0]
 
     return kind(array, index), codegen
+
+
+@intrinsic
+def cache_line(typingctx, array, index, like):
+    """Pointer to numbers like those of `like`, at the first cache line that begins at array[index] or after it."""
+    kind = types.CPointer(like.dtype)
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.intp)
+        address, _ = _pointer(context, builder, signature.args[0], args[0], index, ir.IntType(8))
+        number = builder.ptrtoint(address, ir.IntType(64))
+        line = builder.and_(builder.add(number, number.type(63)), number.type(-64))
+        return builder.inttoptr(line, context.get_value_type(kind))
+
+    return kind(array, index, like), codegen
 
 
 @intrinsic

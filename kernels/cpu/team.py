@@ -31,14 +31,14 @@ from fastddsp.kernels.cpu.simd import pointer
 PAGE = 4096
 
 
-def rooms_apart(n_threads: int, size: int, dtype, make=np.zeros) -> np.ndarray:
-    """A room for every thread, [n_threads, size or more], each far from the others and at the start of a cache line.
+def rooms_apart(n_threads: int, size: int, dtype) -> np.ndarray:
+    """Zeros for every thread, [n_threads, size or more], each row far from the others and at the start of a cache line.
 
-    Where two threads write to neighbouring cache lines, each makes the other wait. `make` is np.zeros or np.empty.
+    Where two threads write to neighbouring cache lines, each makes the other wait.
     """
     dtype = np.dtype(dtype)
     row = -(-size * dtype.itemsize // PAGE) * PAGE + PAGE
-    block = make(n_threads * row + PAGE, np.uint8)
+    block = np.zeros(n_threads * row + PAGE, np.uint8)
     start = -addressof(c_char.from_buffer(block)) % 64  # ndarray.ctypes takes 2 us
     return np.ndarray((n_threads, row // dtype.itemsize), dtype, block, start)
 
