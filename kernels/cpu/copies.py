@@ -1,4 +1,4 @@
-"""Runs of numbers, copied, added, weighed, cleared, claimed, a register at a time; in arrays or at pointers (see simd)."""
+"""Runs of numbers, copied, added, weighed, cleared, a register at a time; in arrays or at pointers (see simd)."""
 
 from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.simd import claim, lane_count, load_register, register_width, splat, store

@@ -144,10 +144,11 @@ def rows_of_taps(n_bands: int, design: tuple[int, ...]) -> int:
 def _rooms(taps, design):
     """r, whose m is where the tap of lag m is; after the taps, rooms for n / 2 rows, for n / 4, and for a product's."""
     width = register_width(taps)
-    r, room = design.before, max(design.n_taps, design.before + design.n + 1)
-    second = room + padded(design.n // 2)
+    first = max(design.n_taps, design.before + design.n + 1)
+    second = first + padded(design.n // 2)
     third = second + padded(design.n // 4)
-    return pointer(taps, r * width), pointer(taps, room * width), pointer(taps, second * width), pointer(taps, third * width)
+    rooms = pointer(taps, first * width), pointer(taps, second * width), pointer(taps, third * width)
+    return pointer(taps, design.before * width), *rooms
 
 
 @helper(forceinline=True)

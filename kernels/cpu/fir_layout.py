@@ -142,9 +142,10 @@ def parts_of(plan):
         n_twiddles += 2 * (radices[step] - 1) * blocks
         blocks *= radices[step]
     twiddles, fades, starts = pointer(tables, end), pointer(tables, end + n_twiddles), pointer(radices, n_steps)
+    is_even = at[6] == at[7] and at[0] == at[1] * at[5] * at[6]
     return design, Layout(
         at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8],
-        at[6] == at[7] and at[0] == at[1] * at[5] * at[6], at[7] <= half, Transform(half, n_steps, radices, twiddles), fades, starts,
+        is_even, at[7] <= half, Transform(half, n_steps, radices, twiddles), fades, starts,
     ), sizes  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def rooms_of(plan: Plan, n_threads: int) -> np.ndarray:
 
 @helper(forceinline=True, error_model="numpy")
 def scratch_of(rooms, own, parts, like):
-    """Scratch inside row `own` of rooms, of numbers like those of `like`; buffers aligned to registers, but for noise."""
+    """Scratch in row `own` of rooms, of numbers like those of `like`; buffers but for noise begin with registers."""
     _, layout, sizes = parts
     x = cache_line(rooms, own * rooms.shape[1], like)
     h = pointer(x, sizes[0])
