@@ -5,9 +5,10 @@ other files, and after an upgrade would go on running the old ones: so every ker
 all the sources here instead.
 """
 
+import gc
 import hashlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,26 @@ def _sources() -> bytes:
 
 def kernel(function: Callable) -> Any:
     """Compile `function` when it is first called: nogil, cached, division by zero as in NumPy."""
-    dispatcher = njit(nogil=True, cache=True, error_model="numpy")(function)
+    dispatcher = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     dispatcher._cache._cache_file._source_stamp = _sources()
+    dispatcher.compile = _without_collector(dispatcher.compile)
     return dispatcher
+
+
+def _without_collector(compile_: Callable) -> Callable:
+    """Compiling makes objects by the million, hardly any of them garbage: looking for it takes a tenth of the time."""
+
+    @wraps(compile_)
+    def wrapper(*args: Any) -> Any:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return compile_(*args)
+        finally:
+            if enabled:
+                gc.enable()
+
+    return wrapper
 
 
 def helper(function: Callable | None = None, **options: Any) -> Any:
