@@ -36,7 +36,7 @@ import operator
 
 import llvmlite.ir as ir
 from numba.core import cgutils, types
-from numba.core.extending import intrinsic, models, overload, register_model
+from numba.core.extending import intrinsic, lower_builtin, models, register_model, type_callable
 from numba.core.registry import cpu_target
 
 
@@ -215,36 +215,27 @@ def splat(typingctx, array, scalar):
     return vector(array, scalar), codegen
 
 
-def _lanewise(float_op: str, int_op: str):
-    """An intrinsic for one binary operation, vector with vector or vector with scalar."""
+def _lanewise(op, float_op: str, int_op: str) -> None:
+    """The operator `op` for vector with vector or vector with scalar, without a function to compile for each pair."""
 
-    @intrinsic
-    def operation(typingctx, a, b):
-        vector = _common(a, b)
+    @type_callable(op)
+    def operation(context):
+        return lambda a, b: _common(a, b) if isinstance(a, Vector) or isinstance(b, Vector) else None
 
-        def codegen(context, builder, signature, args):
-            x, y = (_broadcast(context, builder, v, t, vector) for v, t in zip(args, signature.args, strict=True))
-            if _is_int(vector):
-                return getattr(builder, int_op)(x, y)
-            return getattr(builder, float_op)(x, y, flags=("contract", "nsz"))
+    def lower(context, builder, signature, args):
+        vector = signature.return_type
+        x, y = (_broadcast(context, builder, v, t, vector) for v, t in zip(args, signature.args, strict=True))
+        if _is_int(vector):
+            return getattr(builder, int_op)(x, y)
+        return getattr(builder, float_op)(x, y, flags=("contract", "nsz"))
 
-        return vector(a, b), codegen
-
-    return operation
-
-
-def _overload_operator(op, float_op: str, int_op: str) -> None:
-    operation = _lanewise(float_op, int_op)
-
-    @overload(op)
-    def implementation(a, b):
-        if isinstance(a, Vector) or isinstance(b, Vector):
-            return lambda a, b: operation(a, b)
+    for kinds in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(op, *kinds)(lower)
 
 
-_overload_operator(operator.add, "fadd", "add")
-_overload_operator(operator.sub, "fsub", "sub")
-_overload_operator(operator.mul, "fmul", "mul")
+_lanewise(operator.add, "fadd", "add")
+_lanewise(operator.sub, "fsub", "sub")
+_lanewise(operator.mul, "fmul", "mul")
 
 
 @intrinsic
