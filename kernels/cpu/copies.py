@@ -1,6 +1,6 @@
 """Runs of numbers, copied, added, weighed, cleared, a register at a time; in arrays or at pointers (see simd)."""
 
-from fastddsp.kernels.cpu.compile import helper
+from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.simd import claim, lane_count, load_register, register_width, splat, store
 
 
@@ -70,3 +70,15 @@ def copy_window(source, low, high, begin, end, target):
     zero(target, 0, first - begin)
     copy(source, first, target, first - begin, last - first)
     zero(target, max(last, first) - begin, end - max(last, first))
+
+
+@kernel
+def add_tails(tails, ends, out):
+    """Add what rings on after each of several stretches of `out` to what follows, in order.
+
+    tails: [batch, stretches, samples]; ends: the sample of out [batch, samples] after each, which may lie outside.
+    """
+    for b in range(out.shape[0]):
+        for i in range(tails.shape[1]):
+            for n in range(max(0, -ends[i]), min(tails.shape[2], out.shape[1] - ends[i])):
+                out[b, ends[i] + n] += tails[b, i, n]

@@ -20,7 +20,7 @@ from numba import njit
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import helper, kernel
-from fastddsp.kernels.cpu.copies import add, claim_run, clear, clear_rows, copy, weigh, zero
+from fastddsp.kernels.cpu.copies import add, add_tails, claim_run, clear, clear_rows, copy, weigh, zero
 from fastddsp.kernels.cpu.fir_design import bands_of_taps, taps_of_bands
 from fastddsp.kernels.cpu.fir_layout import (
     QUAD,
@@ -131,22 +131,6 @@ def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, ou
             clear(y, n_tail, scratch.y_size)
     if not in_rows:
         copy(y, 0, tail, 0, n_tail)
-
-
-@kernel
-def _add_tails(tails, ends, n_samples, delay, out):
-    """Add what rings on after every chunk to what follows it, in order; zeros where no frame reaches.
-
-    tails: [batch, chunks, n_taps - 1]; ends: the sample after each chunk.
-    """
-    n_out = out.shape[1]
-    for b in range(out.shape[0]):
-        out[b, : min(max(-delay, 0), n_out)] = 0
-        out[b, min(max(n_samples - delay, 0), n_out) :] = 0
-        for chunk in range(tails.shape[1]):
-            begin = ends[chunk] - delay
-            for i in range(max(0, -begin), min(tails.shape[2], n_out - begin)):
-                out[b, begin + i] += tails[b, chunk, i]
 
 
 @njit(inline="always")
@@ -269,7 +253,17 @@ def filter_source(
     results = tails, out.shape[1], out.reshape(-1)
     args = *source, magnitudes.reshape(-1), plan.tables, plan.numbers, plan.chunks, rooms_of(plan, n_threads), *results
     threads.enter(_filter_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
-    _add_tails(tails, plan.ends, n_samples, plan.delay, out)
+    _clear_outside(plan, n_samples, out)
+    add_tails(tails, plan.ends, out)
+
+
+def _clear_outside(plan: Plan, n_samples: int, out) -> None:
+    """Zeros where no frame reaches."""
+    before, end = -plan.delay, n_samples - plan.delay
+    if before > 0:
+        out[:, :before] = 0
+    if end < out.shape[1]:
+        out[:, max(end, 0) :] = 0
 
 
 def gradients(

@@ -34,7 +34,7 @@ class Plan(NamedTuple):
     tables: np.ndarray  # Design's, the transform's twiddles, then fades
     numbers: np.ndarray  # int64: Design's, Layout's, the sizes of the buffers in Scratch, radices, where frames start
     chunks: np.ndarray  # int64 [chunks, 2]: the first frame of each and the one after its last
-    ends: np.ndarray  # int64 [chunks]: the sample after each
+    ends: np.ndarray  # int64 [chunks]: the number of the output after each
     delay: int
     n_taps: int
     work: int  # rows times lanes of one item of the batch
@@ -97,6 +97,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     """The plan for n_samples > 0 samples; dtype: its `char`, as its name takes 4 us to find."""
     lanes = REGISTER_BYTES // np.dtype(dtype).itemsize
     n_taps, starts = fir.n_taps(n_bands, window_size), fir.frame_borders(n_samples, n_frames)
+    delay = fir.delay(n_taps)
     longest = int(np.diff(starts).max())
     size, blocks = _cheapest_transform(longest, n_taps)
     block = -(-longest // blocks)
@@ -112,7 +113,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     chunks = np.array([*pairwise([*range(0, n_frames, frames_per_chunk), n_frames])])
     band_rows = -(-n_bands // lanes) * lanes
     layout = (
-        n_samples, n_frames, fir.delay(n_taps), int(overlap), longest, blocks, block, block_rows, band_rows,
+        n_samples, n_frames, delay, int(overlap), longest, blocks, block, block_rows, band_rows,
         size // 2, len(radices),
     )  # fmt: skip
     sizes = [
@@ -126,7 +127,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     work = n_frames * blocks * size * (1 + overlap)
     room_bytes = (4 * sizes[0] + sum(sizes[1:])) * flat.itemsize + (5 * lanes + 2) * numbers.itemsize
     room_bytes = -(-room_bytes // PAGE) * PAGE + PAGE  # threads that write to neighbouring lines wait for each other
-    return Plan(flat, numbers, chunks, starts[chunks[:, 1]], fir.delay(n_taps), n_taps, work, room_bytes)
+    return Plan(flat, numbers, chunks, starts[chunks[:, 1]] - delay, delay, n_taps, work, room_bytes)
 
 
 @helper(forceinline=True, error_model="numpy")
