@@ -12,8 +12,11 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
-from numba import njit
-from numba.extending import register_jitable
+from numba import njit, types
+from numba.core.typing.templates import infer_global
+from numba.extending import models, register_model
+
+_helpers: list = []  # for Numba's types of them do not keep them
 
 
 @lru_cache
@@ -48,11 +51,30 @@ def _without_collector(compile_: Callable) -> Callable:
     return wrapper
 
 
+class _Helper(types.Dispatcher):
+    """Type of a helper: compiled for types of arguments, not for every constant that a caller gives."""
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        """The signature that is called."""
+        kws = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
+        return super().get_call_type(context, tuple(map(types.unliteral, args)), kws)
+
+
+register_model(_Helper)(models.OpaqueModel)
+
+
 def helper(function: Callable | None = None, **options: Any) -> Any:
     """Let kernels call `function`, which stays a Python function elsewhere; options: Numba's.
 
-    As `njit` it would be compiled with entries for Python and for C that nobody uses: a quarter of the wait before the
-    first training step.
+    As `njit` it would be compiled with entries for Python and for C that nobody uses. As `register_jitable` it would be
+    compiled once for every set of options that a caller has, although its own are said here.
     """
-    wrap = register_jitable(no_cfunc_wrapper=True, **options)
-    return wrap if function is None else wrap(function)
+    options = {"error_model": "numpy", "fastmath": False} | options  # else the first caller's would hold for all
+
+    def register(function: Callable) -> Callable:
+        compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+        infer_global(function, _Helper(compiled))
+        _helpers.append(compiled)
+        return function
+
+    return register if function is None else register(function)

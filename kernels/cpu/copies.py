@@ -63,7 +63,7 @@ def weigh(source, target, n):
         store(target, k, load_register(target, k) * load_register(source, k))
 
 
-@helper(error_model="numpy")
+@helper
 def copy_window(source, low, high, begin, end, target):
     """target = source[begin:end], with zeros before index `low` and from `high` on."""
     first, last = min(max(low, begin), end), max(min(high, end), begin)

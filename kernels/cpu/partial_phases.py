@@ -74,7 +74,7 @@ def _advance(a, c, before, n_partials, rates, after):
         after[k] = (before[k] + advance + GRID_ROUND) & GRID_MASK
 
 
-@helper(error_model="numpy")
+@helper
 def start_interval(a, c, phase, n_partials, i, timeline, ahead, sweeps, state):
     """Lay out every partial of interval i; returns the interval's first and last sample, and NaN or 0 to add to them.
 
