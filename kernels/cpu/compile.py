@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core.typing.templates import infer_global
 from numba.extending import models, register_model
 
-_helpers: list = []  # for Numba's types of them do not keep them
+_helpers: list = []  # Numba's types of them hold them by weak references
 
 
 @lru_cache
@@ -67,9 +67,9 @@ def helper(function: Callable | None = None, **options: Any) -> Any:
     """Let kernels call `function`, which stays a Python function elsewhere; options: Numba's.
 
     As `njit` it would be compiled with entries for Python and for C that nobody uses. As `register_jitable` it would be
-    compiled once for every set of options that a caller has, although its own are said here.
+    compiled once for every set of options that a caller has. Of the options, none comes from whichever calls it first.
     """
-    options = {"error_model": "numpy", "fastmath": False} | options  # else the first caller's would hold for all
+    options = {"error_model": "numpy", "fastmath": False, "forceinline": False} | options
 
     def register(function: Callable) -> Callable:
         compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)

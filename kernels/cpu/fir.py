@@ -55,7 +55,7 @@ class Source(NamedTuple):
 # ------------------------------------------------------------------------------------------- rows of a group's units
 
 
-@helper(error_model="numpy")
+@helper
 def _samples(source, b, layout, n_units, phase, scratch, rows):
     """rows: the units' samples, of the audio or of noise that is made now; weighted where frames overlap."""
     width, units = register_width(rows), scratch.units
@@ -72,7 +72,7 @@ def _samples(source, b, layout, n_units, phase, scratch, rows):
     clear_rows(rows, layout.block_rows, layout.transform.half * (1 if layout.is_real else 2))
 
 
-@helper(error_model="numpy")
+@helper
 def _fade(layout, phase, scratch, rows):
     """Weigh the units' samples, in rows."""
     width = register_width(rows)
@@ -81,7 +81,7 @@ def _fade(layout, phase, scratch, rows):
     weigh(scratch.fades, rows, layout.block_rows * width)
 
 
-@helper(error_model="numpy")
+@helper
 def _taps(magnitudes, b, layout, design, phase, scratch):
     """h: taps of the units' frames, in phase 1 of the frames after them. Overwrites x."""
     width, n_bands, row = register_width(scratch.h), design.n + 1, b * layout.n_frames

@@ -79,7 +79,7 @@ def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int
     return (n, least, len(window), -first_lag), np.concatenate([*squares, window * (scale / n)])
 
 
-@helper(error_model="numpy")
+@helper
 def design_of(numbers, tables):
     """The Design of numbers and tables, and where the tables end."""
     n, least, n_taps, before = numbers[0], numbers[1], numbers[2], numbers[3]
@@ -117,14 +117,14 @@ def _multiply_some(typingctx, x, step, n_terms, matrix, at, by_term, by_sum, out
     return types.void(x, step, n_terms, matrix, at, by_term, by_sum, out, o), codegen
 
 
-@helper(error_model="numpy")
+@helper
 def _multiply(x, step, n_terms, matrix, by_term, by_sum, n_sums, out):
     """Row s of out = sum over t < n_terms of row t step of x times matrix[t by_term + s by_sum], s < n_sums, padded."""
     for s in range(0, n_sums, SUMS):
         _multiply_some(x, step, n_terms, matrix, s * by_sum, by_term, by_sum, out, s * register_width(x))
 
 
-@helper(error_model="numpy")
+@helper
 def _multiply_differences(x, step, size, design, out):
     """out = the product of `size` rows of x, `step` apart, with their matrix."""
     matrix, before = design.of_differences, design.least
@@ -161,7 +161,7 @@ def _put(rows, i, value):
     store(rows, i * register_width(rows), value)
 
 
-@helper(error_model="numpy")
+@helper
 def _add_odd(r, n, odd, count, first, step):
     """r of 2 n at m and 2 n - m from its E at m, for m = first, first + step, ...; odd: O there."""
     for p in range(count):
@@ -171,7 +171,7 @@ def _add_odd(r, n, odd, count, first, step):
         _put(r, 2 * n - m, even - o)
 
 
-@helper(error_model="numpy")
+@helper
 def taps_of_bands(bands, design, h):
     """Rows of taps from rows of magnitudes; h: rows_of_taps."""
     width, n = register_width(bands), design.least
@@ -199,7 +199,7 @@ def taps_of_bands(bands, design, h):
         _put(h, l, _row(h, l) * window[l])
 
 
-@helper(error_model="numpy")
+@helper
 def bands_of_taps(dh, design, bands):
     """The adjoint: rows of the magnitudes' gradients from rows of the taps', rows_of_taps, which are overwritten."""
     width, n, step = register_width(bands), design.n, 1

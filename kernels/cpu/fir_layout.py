@@ -130,7 +130,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     return Plan(flat, numbers, chunks, starts[chunks[:, 1]] - delay, delay, n_taps, work, room_bytes)
 
 
-@helper(forceinline=True, error_model="numpy")
+@helper(forceinline=True)
 def parts_of(plan):
     """Design, Layout and a pointer to the sizes, of the tables and numbers of a plan."""
     tables, numbers = plan
@@ -158,7 +158,7 @@ def rooms_of(plan: Plan, n_threads: int) -> np.ndarray:
     return np.empty((n_threads, plan.room_bytes), np.uint8)
 
 
-@helper(forceinline=True, error_model="numpy")
+@helper(forceinline=True)
 def scratch_of(rooms, own, parts, like):
     """Scratch in row `own` of rooms, of numbers like those of `like`; buffers but for noise begin with registers."""
     _, layout, sizes = parts
@@ -176,7 +176,7 @@ def scratch_of(rooms, own, parts, like):
 # ---------------------------------------------------------------------------------------------------------------- units
 
 
-@helper(error_model="numpy")
+@helper
 def group_at(layout, first, last, width, units):
     """Units first, first + 1, ... of a group, but none from `last` on: how many there are.
 
@@ -194,7 +194,7 @@ def group_at(layout, first, last, width, units):
     return min(width, last - first)
 
 
-@helper(error_model="numpy")
+@helper
 def place_samples(lanes, units, width, offset):
     """Lanes of the samples of a group's units; offset: where sample 0 is in their array."""
     for j in range(width):
@@ -202,7 +202,7 @@ def place_samples(lanes, units, width, offset):
         lanes[2 * width + j] = offset + units[j + 1]
 
 
-@helper(error_model="numpy")
+@helper
 def place_heard(lanes, units, width, delay, row, n_out):
     """Lanes of what is heard of a group's units, and beyond: of n_out numbers from `row` on."""
     for j in range(width):
@@ -211,14 +211,14 @@ def place_heard(lanes, units, width, delay, row, n_out):
         lanes[2 * width + j] = row + n_out
 
 
-@helper(error_model="numpy")
+@helper
 def place_sound(lanes, units, width):
     """Where what a group's units sound begins, counted from the first."""
     for j in range(width):
         lanes[j] = units[j] - units[0]
 
 
-@helper(error_model="numpy")
+@helper
 def place_bands(lanes, units, width, phase, n_frames, row, n_bands, n_numbers):
     """Lanes of the magnitudes of a group's units; in phase 1 of the frames after theirs, the last one held.
 
@@ -230,7 +230,7 @@ def place_bands(lanes, units, width, phase, n_frames, row, n_bands, n_numbers):
         lanes[2 * width + j] = n_numbers
 
 
-@helper(error_model="numpy")
+@helper
 def place_fades(lanes, units, width, layout, phase):
     """Lanes of the weights of the samples of a group's units: fading out in phase 0, in in phase 1."""
     for j in range(width):

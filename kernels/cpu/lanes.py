@@ -127,7 +127,7 @@ def _add_square(typingctx, rows, at, array, starts, shift):
     return types.void(rows, at, array, starts, shift), codegen
 
 
-@helper(error_model="numpy")
+@helper
 def load_lanes(array, lanes, n_rows, stage, rows):
     """Fill n_rows rows; n_rows: a multiple of a register's lanes. array, stage and rows: pointers.
 
@@ -147,7 +147,7 @@ def load_lanes(array, lanes, n_rows, stage, rows):
         _load_square(source, lanes, i, rows, i * width)
 
 
-@helper(error_model="numpy")
+@helper
 def store_lanes(rows, n_rows, sequences):
     """Lanes of n_rows rows, a multiple of a register's lanes, as sequences one after the other."""
     width = register_width(rows)
@@ -155,7 +155,7 @@ def store_lanes(rows, n_rows, sequences):
         _store_square(rows, i * width, sequences, i, n_rows)
 
 
-@helper(error_model="numpy")
+@helper
 def add_lanes(rows, n_rows, array, starts):
     """Lanes of n_rows rows, and of those that follow up to whole registers, added to an array from starts[j] on."""
     width = register_width(rows)
@@ -163,7 +163,7 @@ def add_lanes(rows, n_rows, array, starts):
         _add_square(rows, i * width, array, starts, i)
 
 
-@helper(error_model="numpy")
+@helper
 def overlap_lanes(rows, block, n_rows, n_lanes, tail):
     """Add to row i, lane j what reaches it of the lanes before: their rows i + block, i + 2 block, ...
 

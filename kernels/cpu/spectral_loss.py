@@ -120,7 +120,7 @@ def _frame(signals, window, hop_size, offset, scale, frames):
 
 # reassoc: sums as vectors. A function of its own, for LLVM to see that x and y do not overlap: as the inner of two
 # loops it takes 7.5 ns a bin instead of 1.3.
-@helper(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+@helper(fastmath={"reassoc", "contract", "nsz"})
 def _compare(y, x, logs, squared, slopes, log_power_of_zero):
     """Sums of d of magnitudes and of their logarithms; x becomes the gradient with respect to it."""
     mag_slope, log_slope = slopes
