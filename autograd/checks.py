@@ -12,13 +12,19 @@ def shape(name: str, tensor: torch.Tensor, expected: Shape) -> None:
     """Raise unless `tensor` has the expected shape: ints are sizes, words name free axes."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
-    sizes = tuple(tensor.shape)
-    matches = len(sizes) == len(expected) and all(
-        isinstance(want, str) or want == got for want, got in zip(expected, sizes, strict=True)
-    )
-    if not matches:
+    if not _fits(tensor.shape, expected):
         wanted = ", ".join(str(axis) for axis in expected)
-        raise ValueError(f"{name} must be [{wanted}], got {list(sizes)}")
+        raise ValueError(f"{name} must be [{wanted}], got {list(tensor.shape)}")
+
+
+def _fits(sizes: torch.Size, expected: Shape) -> bool:
+    if len(sizes) != len(expected):
+        return False
+    # A generator would take twice the time.
+    for want, got in zip(expected, sizes, strict=True):  # noqa: SIM110
+        if not (isinstance(want, str) or want == got):
+            return False
+    return True
 
 
 def voices(**tensors: torch.Tensor | None) -> tuple[str, ...]:
@@ -45,14 +51,18 @@ def one_channel(name: str, tensor: torch.Tensor, expected: Shape) -> torch.Tenso
 
 def same_kind(**tensors: torch.Tensor | None) -> None:
     """Raise unless all given tensors are float32 or all float64, and on one device."""
-    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    first_name, first = next(iter(given.items()))
-    for name, tensor in given.items():
+    first_name, first = "", None
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
         if tensor.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"{name} must be float32 or float64, got {tensor.dtype}")
+        if first is None:
+            first_name, first = name, tensor
         if tensor.dtype != first.dtype:
             raise TypeError(f"{name} must be {first.dtype} like {first_name}, got {tensor.dtype}")
-    same_device(**given)
+        if tensor.device != first.device:
+            raise ValueError(f"{name} must be on {first.device} like {first_name}, got {tensor.device}")
 
 
 def same_device(**tensors: torch.Tensor) -> None:
@@ -85,10 +95,15 @@ def one_of(name: str, value: object, choices: tuple) -> None:
 
 def computed_in_float32(*tensors: torch.Tensor | None) -> tuple:
     """Under autocast, half-precision tensors as float32 (phases and filters need it); else what came."""
-    return tuple(t.float() if isinstance(t, torch.Tensor) and _is_autocast_half(t) else t for t in tensors)
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and tensor.dtype in (torch.float16, torch.bfloat16):
+            return tuple(map(_widened, tensors))
+    return tensors
 
 
-def _is_autocast_half(tensor: torch.Tensor) -> bool:
+def _widened(tensor: torch.Tensor | None) -> torch.Tensor | None:
+    if not isinstance(tensor, torch.Tensor) or tensor.dtype not in (torch.float16, torch.bfloat16):
+        return tensor
     device = tensor.device.type
-    is_half = tensor.dtype in (torch.float16, torch.bfloat16)
-    return is_half and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return tensor.float() if autocast else tensor
