@@ -19,6 +19,21 @@ from fastddsp.models.synths import FilteredNoise, ScaleFn
 __all__ = ["ExpDecayReverb", "FIRFilter", "FilteredNoiseReverb", "ModDelay", "Reverb"]
 
 
+def octave_weights(frequency: torch.Tensor, n_octaves: int) -> torch.Tensor:
+    """Shares of octaves in frequencies.
+
+    Args:
+        frequency: Over Nyquist, [...], 0 to 1; what is above counts as Nyquist.
+        n_octaves: Octave b is a triangle over log frequency around 2^-b; the last goes on down to 0.
+
+    Returns:
+        [..., n_octaves], adding up to 1 at every frequency.
+    """
+    place = (-torch.log2(frequency.clamp(0.5**n_octaves, 1.0))).clamp(max=n_octaves - 1)
+    octaves = torch.arange(n_octaves, dtype=frequency.dtype, device=frequency.device)
+    return (1.0 - (place[..., None] - octaves).abs()).clamp(min=0.0)
+
+
 class ConvolutionReverb(Processor):
     """What all reverbs share: the convolution with an impulse response that `get_controls` provides.
 
@@ -67,6 +82,12 @@ class Reverb(ConvolutionReverb):
 
         response(n) = 10^(-3 n / D) ir(n),  ir at first noise, decay_db above the direct sound in all
 
+    Air and walls absorb each octave differently. With decay_octaves every octave b learns its own decay besides, in
+    which all of its samples agree: with r_b that of the response above in octave b (triangles over log frequency around
+    Nyquist / 2^b, the lowest down to 0 Hz; they add up to 1) and c_b, at first 0,
+
+        response(n) = sum_b 10^(-3 n (exp(-c_b) - 1) / D) r_b(n),  so octave b falls by 60 dB in D exp(c_b) samples
+
     Args:
         trainable: Learn one impulse response for the whole data set.
         reverb_length: Its length in samples.
@@ -74,9 +95,14 @@ class Reverb(ConvolutionReverb):
         name: Name of the processor.
         decay_length: Samples in which a learnt response falls by 60 dB at first; 0: it begins silent.
         decay_db: Its energy at first over that of the direct sound, in dB: 20 log10 (distance / critical distance).
+        decay_octaves: Octaves below Nyquist whose decays are learnt (the parameter `octave_decay`: c); 0: none.
+
+    Raises:
+        ValueError: decay_octaves is negative, or given for a reverb that does not begin as a room.
     """
 
     decay: torch.Tensor | None
+    octave_decay: nn.Parameter | None
 
     def __init__(
         self,
@@ -87,9 +113,16 @@ class Reverb(ConvolutionReverb):
         *,
         decay_length: int = 0,
         decay_db: float = 6.0,
+        decay_octaves: int = 0,
     ):
         super().__init__(trainable, reverb_length, add_dry, name)
+        if decay_octaves < 0 or (decay_octaves and not (trainable and decay_length)):
+            raise ValueError(
+                f"decay_octaves must be 0, or more for a trainable reverb with a decay_length, got {decay_octaves}"
+            )
+        self.decay_length = decay_length
         self.register_buffer("decay", None, persistent=False)
+        self.register_parameter("octave_decay", nn.Parameter(torch.zeros(decay_octaves)) if decay_octaves else None)
         if trainable and decay_length:
             decay = 10.0 ** (-3.0 * torch.arange(reverb_length, dtype=torch.float64) / decay_length)
             self.decay = decay.float()
@@ -121,10 +154,21 @@ class Reverb(ConvolutionReverb):
             ValueError: There is no impulse response.
         """
         if self.trainable:
-            return (self.ir if self.decay is None else self.decay * self.ir)[None]
+            response = self.ir if self.decay is None else self.decay * self.ir
+            return (response if self.octave_decay is None else self._decay_by_octave(response))[None]
         if ir is None:
             raise ValueError("ir must be given to a Reverb with trainable=False")
         return ir
+
+    def _decay_by_octave(self, response: torch.Tensor) -> torch.Tensor:
+        """A response [reverb_length] of which every octave falls as it has learnt."""
+        size = 2 * self.reverb_length  # what a filter adds before the beginning is not wrapped into the end
+        frequency = torch.linspace(0.0, 1.0, self.reverb_length + 1, dtype=response.dtype, device=response.device)
+        shares = octave_weights(frequency, len(self.octave_decay)).T
+        octaves = torch.fft.irfft(torch.fft.rfft(response, size) * shares, size)[:, : self.reverb_length]
+        time = torch.arange(self.reverb_length, dtype=response.dtype, device=response.device) / self.decay_length
+        slower = 1.0 - torch.exp(-self.octave_decay)
+        return (octaves * 10.0 ** (3.0 * slower[:, None] * time)).sum(0)
 
 
 class ExpDecayReverb(ConvolutionReverb):

@@ -54,6 +54,10 @@ AT_LEAST_1 = (
     *("sample_rate", "frame_rate", "n_samples", "n_harmonics", "rnn_channels", "fc_channels"),
     *("conv_channels", "conv_layers", "conv_stacks", "z_rnn_channels", "reverb_frames"),
 )
+NOT_NEGATIVE = (
+    *("reverb_length", "reverb_rt60", "reverb_octaves"),
+    *("layers_per_stack", "z_dims", "noise_window_size"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +78,7 @@ class ModelConfig:
         reverb_rt60: Seconds in which an "impulse_response" falls by 60 dB at first, when it is noise: it begins as a
             room and is learnt in units of its decay; 0.0: it begins silent.
         reverb_db: Energy of such a room at first, over that of the direct sound, in dB.
+        reverb_octaves: Octaves below Nyquist of which such a room learns the decay besides; 0: every sample alone.
         reverb_frames: Frames of a response of filtered noise.
         reverb_bands: Bands of a response of filtered noise.
         reverb_bias: Added to its raw magnitudes, so that it starts quiet.
@@ -118,6 +123,7 @@ class ModelConfig:
     reverb_type: str = "impulse_response"
     reverb_rt60: float = 0.0
     reverb_db: float = 6.0
+    reverb_octaves: int = 0
     reverb_frames: int = 500
     reverb_bands: int = 32
     reverb_bias: float = -3.0
@@ -154,9 +160,11 @@ class ModelConfig:
         for name in AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("reverb_length", "reverb_rt60", "layers_per_stack", "z_dims", "noise_window_size"):
+        for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.reverb_octaves and not self.reverb_rt60:
+            raise ValueError(f"reverb_octaves needs a reverb_rt60 above 0 to begin with, got {self.reverb_octaves}")
         if self.n_noise_bands < 2:
             raise ValueError(f"n_noise_bands must be at least 2, got {self.n_noise_bands}")
         if self.sample_rate % self.frame_rate:
@@ -316,6 +324,7 @@ def _processor_group(config: ModelConfig) -> ProcessorGroup:
             reverb_length=config.reverb_length,
             decay_length=round(config.reverb_rt60 * config.sample_rate),
             decay_db=config.reverb_db,
+            decay_octaves=config.reverb_octaves,
         )
         dag.append([room, ["add/signal"]])
     return ProcessorGroup(dag)

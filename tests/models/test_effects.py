@@ -1,5 +1,7 @@
 """Effects against the reference."""
 
+import math
+
 import pytest
 import torch
 
@@ -40,6 +42,56 @@ def test_a_learnt_reverb_may_begin_as_a_room():
     reverb.impulse_response().sum().backward()  # a step late means as much as the response there is large
     torch.testing.assert_close(reverb.ir.grad, 10.0 ** (-3.0 * torch.arange(1600) / 1600))
     assert list(reverb.state_dict()) == ["ir"]
+
+
+@pytest.mark.parametrize("n_octaves", [1, 5])
+def test_octaves_share_every_frequency(n_octaves):
+    frequency = torch.tensor([[0.0, 1e-3, 0.25], [0.7, 1.0, 1.5]])
+    weights = effects.octave_weights(frequency, n_octaves)
+    assert weights.shape == (2, 3, n_octaves) and (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3))
+    assert weights[0, 0, -1] == weights[1, 1, 0] == weights[1, 2, 0] == weights[0, 2, min(2, n_octaves - 1)] == 1
+
+
+def test_every_octave_of_a_room_learns_its_own_decay():
+    torch.manual_seed(0)
+    alike = effects.Reverb(trainable=True, reverb_length=3200, decay_length=1600)
+    octaves = effects.Reverb(trainable=True, reverb_length=3200, decay_length=1600, decay_octaves=3)
+    with torch.no_grad():
+        octaves.ir.copy_(alike.ir)
+    torch.testing.assert_close(octaves.impulse_response(), alike.impulse_response(), rtol=1e-4, atol=1e-6)
+
+    with torch.no_grad():
+        octaves.octave_decay.fill_(-math.log(2.0))  # all fall twice as fast
+    twice_as_fast = 10.0 ** (-6.0 * torch.arange(3200) / 1600) * alike.ir[None]
+    torch.testing.assert_close(octaves.impulse_response(), twice_as_fast, rtol=1e-4, atol=1e-6)
+
+    with torch.no_grad():
+        octaves.octave_decay.copy_(torch.tensor([-math.log(2.0), 0.0, 0.0]))  # what is near Nyquist
+    spectra_db = 20.0 * torch.log10(torch.fft.rfft(octaves.impulse_response()[0].detach().reshape(8, 400)).abs())
+    fall_db = (spectra_db[0] - spectra_db[2]) / 2.0  # in 400 samples, which are 15 dB of the decay it began with
+    assert fall_db[190:].mean() > 20.0  # a share of what is below in frequency, and falls as before, is left in the end
+    assert fall_db[5:90].mean().item() == pytest.approx(15.0, abs=2.0)
+
+
+def test_the_decay_of_an_octave_is_differentiable():
+    reverb = effects.Reverb(trainable=True, reverb_length=50, decay_length=30, decay_octaves=2).double()
+    reverb.decay = reverb.decay.double()
+
+    audio = torch.ones(1, 50, dtype=torch.float64)
+
+    def response(ir, octave_decay):
+        return torch.func.functional_call(reverb, {"ir": ir, "octave_decay": octave_decay}, (audio,))
+
+    torch.autograd.gradcheck(response, (reverb.ir, reverb.octave_decay), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"decay_octaves": -1}, {"decay_octaves": 3}, {"decay_octaves": 3, "trainable": False}]
+)
+def test_octaves_of_no_decay_are_refused(settings):
+    with pytest.raises(ValueError, match="decay_octaves must be 0"):
+        effects.Reverb(**{"trainable": True, **settings})
 
 
 def test_the_first_sample_of_a_response_is_the_dry_path_and_does_not_count():

@@ -165,6 +165,15 @@ def test_a_reverb_may_begin_as_a_room():
         ModelConfig(reverb_rt60=-1.0)
 
 
+def test_a_room_may_learn_the_decay_of_every_octave():
+    room = build(ModelConfig(reverb_rt60=0.5, reverb_octaves=6)).processor_group.reverb
+    assert room.octave_decay.shape == (6,)
+    with pytest.raises(ValueError, match="reverb_octaves must not be negative"):
+        ModelConfig(reverb_rt60=0.5, reverb_octaves=-1)
+    with pytest.raises(ValueError, match="reverb_octaves needs a reverb_rt60"):
+        ModelConfig(reverb_octaves=6)
+
+
 def test_without_reverb_the_sum_is_the_output():
     model = build(load_preset("tiny", reverb_length=0))
     assert model.processor_group.module_names == ["harmonic", "filtered_noise", "add"]
