@@ -49,6 +49,7 @@ with needs_extra():
 SILENT_PEAK = 1e-3
 SPECTRUM_SIZE = 512  # of loudness, in samples, as in magenta/ddsp
 STEADY_SECONDS = 0.1  # in a room, where many delayed sounds add up, a note's loudness fluctuates faster than a player's
+PITCH_DELAY = 2 / 3  # of what a room delays loudness by, pitch is heard later still: measured, docs/dereverberation.md
 KEY_LENGTH = 24
 
 
@@ -80,6 +81,10 @@ def extract_features(audio: np.ndarray, settings: Settings) -> dict[str, np.ndar
         fmin=settings.fmin,
         fmax=settings.fmax,
     )
+    if settings.rt60 is not None and settings.room_db is not None:
+        delay = PITCH_DELAY * delay_of_early_sound(settings.rt60, settings.room_db)
+        n_late = round(delay * settings.frame_rate)
+        f0_hz, confidence = (np.pad(curve, (0, n_late), mode="edge")[n_late:] for curve in (f0_hz, confidence))
     return {"f0_hz": f0_hz, "f0_confidence": confidence, "loudness_db": heard_loudness(heard, settings)}
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from fastddsp.training.dataset import Settings
 from fastddsp.training.late_reverb import LATE_SECONDS, delay_of_early_sound, estimate_rt60, suppress_late_reverb
-from fastddsp.training.prepare import extract_features, heard_loudness, loudness
+from fastddsp.training.pitch import track_pitch
+from fastddsp.training.prepare import extract_features, heard_loudness, loudness, without_late_reverb
 
 RATE = 16000
 
@@ -88,6 +89,17 @@ def test_what_is_left_of_a_room_is_late_by_its_centre_of_energy(rt60, room_db):
     left = energy[time < LATE_SECONDS]
     centre = np.sum(time[time < LATE_SECONDS] * left) / (1.0 + left.sum())
     assert delay_of_early_sound(rt60, room_db) == pytest.approx(centre, rel=1e-3)
+
+
+def test_pitch_is_heard_earlier_still():
+    settings = Settings(rt60=1.0, room_db=10.0)
+    time = np.arange(2 * RATE) / RATE
+    wet = in_room(0.1 * np.sin(2.0 * np.pi * (300.0 * time + 50.0 * time**2)), 1.0)
+    tracked, _ = track_pitch(without_late_reverb(wet, settings), RATE, settings.frame_rate, tracker=settings.tracker)
+    heard = extract_features(wet, settings)
+    assert len(heard["f0_hz"]) == len(heard["f0_confidence"]) == len(heard["loudness_db"])
+    np.testing.assert_array_equal(heard["f0_hz"][:-3], tracked[3:])  # 12 ms
+    assert (heard["f0_hz"] > 0).mean() > 0.5
 
 
 def test_features_are_heard_earlier_where_the_room_is_louder():
