@@ -38,7 +38,19 @@ from fastddsp.training.dataset import SILENCE_DB, Settings
 from fastddsp.training.pitch import bridge_unpitched
 from fastddsp.training.prepare import extract_features, heard_loudness, without_late_reverb
 
-__all__ = ["Instrument", "level_name", "listen", "load_instrument", "play", "power", "room_response", "shift_loudness"]
+__all__ = [
+    "Instrument",
+    "controls_of",
+    "equalize",
+    "level_name",
+    "listen",
+    "load_instrument",
+    "play",
+    "power",
+    "render",
+    "room_response",
+    "shift_loudness",
+]
 
 
 LEVELS = {"loudness": "loudness_db", "power": "power_db"}  # names of their curves
@@ -162,6 +174,7 @@ def play(
     power_db: np.ndarray | None = None,
     z: np.ndarray | None = None,
     controls: Mapping[str, np.ndarray] | None = None,
+    gains_db: np.ndarray | None = None,
     n_harmonics: int | None = None,
     sample_rate: int | None = None,
     room: bool = True,
@@ -177,6 +190,8 @@ def play(
       z: what pitch and level do not say, [n_frames, z_dims], or [z_dims] for all frames; for instruments with z.
       controls: linear "amplitudes" [n_frames, 1], "harmonic_distribution" [n_frames, n_harmonics] and "magnitudes"
         [n_frames, n_noise_bands], for inverse synthesis, which hears them.
+      gains_db: by which harmonics and noise are louder, [n_frames, 2, n_points], at frequencies evenly spaced from 0
+        to the Nyquist frequency of training; such as `fit_gains` finds. None: as the instrument plays.
       n_harmonics: keep only so many of the instrument's harmonics; None for all.
       sample_rate: rate of the output in Hz; None for that of training.
       room: with the room that was learnt, if one was; False: the instrument alone.
@@ -199,6 +214,32 @@ def play(
         )
     if rate < config.frame_rate:
         raise ValueError(f"sample_rate must be at least the frame rate, {config.frame_rate} Hz, got {rate}")
+    made = controls_of(instrument, f0_hz, loudness_db, power_db=power_db, z=z, controls=controls)
+    n_frames = made["f0_hz"].shape[1]
+    if gains_db is not None:
+        made = equalize(made, _gains(gains_db, n_frames), config.sample_rate)
+    n_samples = round(n_frames * rate / config.frame_rate)
+    return render(instrument, made, n_samples, keep, rate, room=room, seed=seed)[0].numpy()
+
+
+def controls_of(
+    instrument: Instrument,
+    f0_hz: np.ndarray,
+    loudness_db: np.ndarray | None = None,
+    *,
+    power_db: np.ndarray | None = None,
+    z: np.ndarray | None = None,
+    controls: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, torch.Tensor]:
+    """What an instrument makes of the curves that `play` takes.
+
+    Returns:
+      Controls [1, n_frames, channels] of its synthesizers: f0_hz, amplitudes, harmonic_distribution and magnitudes.
+
+    Raises:
+      ValueError: a curve is missing, is of no use to this instrument, or has another length or values that are none.
+    """
+    config = instrument.config
     f0_hz = _curve("f0_hz", f0_hz)
     if not (f0_hz >= 0).all() or not f0_hz.any():
         raise ValueError("f0_hz must be above 0 Hz in some frame, and 0 where there is no pitch; never below")
@@ -215,8 +256,49 @@ def play(
     else:
         made = _controls(instrument, bridged, level_db, latents)
     made["amplitudes"] = torch.where(pitched, made["amplitudes"], 0.0)
-    n_samples = round(len(f0_hz) * rate / config.frame_rate)
-    return _render(instrument, made, keep, rate, n_samples, room, seed)[0].numpy()
+    return made
+
+
+def equalize(controls: Mapping[str, torch.Tensor], gains_db: torch.Tensor, sample_rate: int) -> dict[str, torch.Tensor]:
+    """Controls that are louder at some frequencies.
+
+    Args:
+      controls: as `controls_of` makes them.
+      gains_db: of harmonics and noise, [n_frames, 2, n_points], at frequencies evenly spaced from 0 to Nyquist.
+      sample_rate: of training, in Hz.
+
+    Returns:
+      Controls in which a harmonic, or a band of noise, is louder by the gain at its frequency, linear in between.
+    """
+    distribution, magnitudes = controls["harmonic_distribution"], controls["magnitudes"]
+    number = torch.arange(1, distribution.shape[-1] + 1)
+    bands = torch.linspace(0.0, 1.0, magnitudes.shape[-1]).expand(magnitudes.shape[1:])
+    harmonics = distribution * _gains_at(controls["f0_hz"][0] * number / (0.5 * sample_rate), gains_db[:, 0])
+    total = harmonics.sum(-1, keepdim=True)
+    return {
+        **controls,
+        "amplitudes": controls["amplitudes"] * total,
+        "harmonic_distribution": harmonics / total.clamp(min=1e-7),
+        "magnitudes": magnitudes * _gains_at(bands, gains_db[:, 1]),
+    }
+
+
+def _gains_at(frequency: torch.Tensor, gains_db: torch.Tensor) -> torch.Tensor:
+    """Factors [n_frames, n] at frequencies over Nyquist [n_frames, n], of gains [n_frames, n_points]."""
+    n_points = gains_db.shape[-1]
+    place = frequency.clamp(max=1.0) * (n_points - 1)
+    below = place.long().clamp(max=max(n_points - 2, 0))
+    above = (below + 1).clamp(max=n_points - 1)
+    return 10.0 ** (torch.lerp(gains_db.gather(-1, below), gains_db.gather(-1, above), place - below) / 20.0)
+
+
+def _gains(gains_db: Any, n_frames: int) -> torch.Tensor:
+    """Gains as float32 [n_frames, 2, n_points], checked."""
+    gains_db = np.ascontiguousarray(gains_db, dtype=np.float32)
+    shaped = gains_db.ndim == 3 and gains_db.shape[:2] == (n_frames, 2) and gains_db.size
+    if not shaped or not np.isfinite(gains_db).all():
+        raise ValueError(f"gains_db must be finite [{n_frames}, 2, n_points], got {list(gains_db.shape)}")
+    return torch.from_numpy(gains_db)
 
 
 def _curve(name: str, curve: Any, n_frames: int | None = None) -> np.ndarray:
@@ -298,16 +380,19 @@ def _controls_of_notes(
     return {**made["harmonic"]["controls"], **made["filtered_noise"]["controls"]}
 
 
-def _render(
+def render(
     instrument: Instrument,
     controls: Mapping[str, torch.Tensor],
-    keep: int,
-    rate: int,
     n_samples: int,
-    room: bool,
-    seed: int,
+    n_harmonics: int | None = None,
+    sample_rate: int | None = None,
+    *,
+    room: bool = True,
+    seed: int = 0,
 ) -> torch.Tensor:
+    """Audio [1, n_samples] of controls; the rest as for `play`. Differentiable in the controls."""
     group, trained_rate = instrument.model.processor_group, instrument.config.sample_rate
+    keep, rate = n_harmonics, sample_rate or trained_rate
     distribution = controls["harmonic_distribution"][..., :keep]
     harmonic = group.harmonic if hasattr(group, "harmonic") else Harmonic()
     audio = harmonic.get_signal(

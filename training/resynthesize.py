@@ -14,7 +14,7 @@ from fastddsp.training.audio import check_writable, read_audio, write_audio
 from fastddsp.training.curves import n_frames_of, pitch_at_frames, read_curve, values_at_frames
 from fastddsp.training.instrument import Instrument, level_name, listen, load_instrument, play, shift_loudness
 
-__all__ = ["Instrument", "listen", "load_instrument", "mix_z", "play", "resynthesize", "shift_loudness"]
+__all__ = ["Instrument", "listen", "listen_to", "load_instrument", "mix_z", "play", "resynthesize", "shift_loudness"]
 
 CSV = str | os.PathLike | None
 
@@ -70,10 +70,10 @@ def resynthesize(
     check_writable(out)
     instrument = load_instrument(run)
     heard_by: dict[str, Any] = {"tracker": tracker, "fmin": fmin, "fmax": fmax}
-    curves: dict[str, Any] = {} if audio is None else _listen(instrument, audio, **heard_by)
+    curves: dict[str, Any] = {} if audio is None else listen_to(instrument, audio, **heard_by)
     curves |= _drawn(instrument, f0_csv, loudness_csv, len(curves["f0_hz"]) if curves else None)
     if z_from is not None:
-        other = _listen(instrument, z_from, **heard_by)
+        other = listen_to(instrument, z_from, **heard_by)
         curves["z"] = mix_z(curves.get("z"), other, z_mix)
     _check_complete(instrument, curves)
     curves = _shifted(curves, pitch_shift, loudness_shift)
@@ -122,8 +122,8 @@ def _shifted(curves: Mapping[str, Any], semitones: float, decibels: float) -> di
     return shifted
 
 
-def _listen(instrument: Instrument, path: str | os.PathLike, **settings: Any) -> dict[str, Any]:
-    """Curves of a file."""
+def listen_to(instrument: Instrument, path: str | os.PathLike, **settings: Any) -> dict[str, Any]:
+    """Curves of a file: what `listen` hears in it, with its settings; errors name the file."""
     audio = read_audio(path, instrument.config.sample_rate)
     try:
         return listen(instrument, audio, **settings)

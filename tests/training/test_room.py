@@ -38,6 +38,14 @@ def test_dereverberated_sound_in_the_extracted_room_is_the_resynthesis(run, tmp_
     np.testing.assert_allclose(again, wet, atol=(6 * 0.29 * 3 + 1) / 32768)
 
 
+def test_a_fit_dereverberates_otherwise_and_says_what_is_wrong(run, tmp_path):
+    tune = write_tone(tmp_path / "tune.wav", 400.0, 0.5)
+    plain, fitted = (read_audio(dereverb(run, tune, tmp_path / f"{n}.wav", fit_steps=n), RATE) for n in (0, 3))
+    assert len(plain) == len(fitted) and np.abs(plain - fitted).max() > 1e-4
+    with pytest.raises(ValueError, match="steps must not be negative"):
+        dereverb(run, tune, tmp_path / "out.wav", fit_steps=-1)
+
+
 def test_the_extracted_response_is_exact_and_begins_with_the_direct_sound(run, tmp_path):
     extract_room(run, tmp_path / "room.wav")
     response, rate = soundfile.read(tmp_path / "room.wav", dtype="float32")
