@@ -23,6 +23,7 @@ from fastddsp.models.effects import Reverb
 from fastddsp.models.presets import ModelConfig, load_preset
 from fastddsp.training.audio import read_audio, write_audio
 from fastddsp.training.extras import needs_extra
+from fastddsp.training.fit import fit_gains
 from fastddsp.training.instrument import Instrument, listen, load_instrument, play, room_response
 from fastddsp.training.late_reverb import estimate_rt60
 from fastddsp.training.metrics import spectral_distance
@@ -40,8 +41,10 @@ WARMUP_STEPS = 500
 ROOM_DB = 10.0  # a listener at three times the critical distance
 CONTEXT_SECONDS, JUDGED_SECONDS = 1.0, 2.0
 REVERB_SECONDS = 1.0
+REVERB_OCTAVES = 6  # from 8 kHz down to 250 Hz
 GAINS_DB = np.arange(-18.0, 6.1, 1.5)  # searched for the level at which two sounds are nearest
 MOST_DELAY = rooms.RATE // 200  # 5 ms
+FIT_STEPS = 45
 DECAY_SHARE = 0.7  # of the response: at its end Schroeder's integral falls to nothing, whatever was learnt
 PICTURED_SECONDS = (6.0, 12.0)
 SIZES: dict[str, Any] = {"decoder": "dilated_conv", "conv_channels": 64}
@@ -49,15 +52,18 @@ SIZES: dict[str, Any] = {"decoder": "dilated_conv", "conv_channels": 64}
 TEXT = f"""{MINUTES - HELD_OUT_MINUTES} minutes of a rendered violin were put into a room that is known: 9 m x 7 m x 4
 m, a reverberation time of about 1 s, computed by pyroomacoustics (images of the source and rays, walls of wood,
 curtain, plasterboard and carpet), the listener 4 m away; the direct sound is 10.5 dB below the rest. A small violin
-(dilated convolutions of 64 channels) with a reverb of {REVERB_SECONDS:g} s was trained on the wet sound alone, as
-[the page on rooms](dereverberation.md) says: the reverberation time heard in the recordings, 1.0 s; a room
-{ROOM_DB:g} dB above the direct sound at first; {JUDGED_SECONDS:g} s of every window judged after {CONTEXT_SECONDS:g} s
-of context; learning rates of {LEARNING_RATE:g} and, for the room, {ROOM_RATE:g}, after {WARMUP_STEPS} steps of warm-up.
-Two more minutes, wet, were then played without the room. Their *equivalent direct-to-reverberant ratio* is that of the
-mixture of dry truth and room that has as much energy where the dry truth has just fallen silent (third octaves, 30 dB
-down; `benchmarks/experiments/rooms.py`): phases, which a resynthesis has of its own, do not matter, and whatever else
-it plays there counts as room. The spectral distance is the multi-scale one of training; levels are as they come,
-unless it is said that the level is the nearest. Responses are compared in the octaves from 250 Hz to 4 kHz, which a
+(dilated convolutions of 64 channels) with a reverb of {REVERB_SECONDS:g} s was trained on the wet sound alone, as [the
+page on rooms](dereverberation.md) says: the reverberation time heard in the recordings, 1.0 s, from which the decay of
+each of {REVERB_OCTAVES} octaves is learnt; a room {ROOM_DB:g} dB above the direct sound at first; {JUDGED_SECONDS:g} s
+of every window judged after {CONTEXT_SECONDS:g} s of context; learning rates of {LEARNING_RATE:g} and, for the room,
+{ROOM_RATE:g}, after {WARMUP_STEPS} steps of warm-up. Two more minutes, wet, were then played without the room,
+harmonics and noise fitted to the wet sound in {FIT_STEPS} steps (`dereverb --fit_steps {FIT_STEPS}`); their dry truth
+had no part in that. Their *equivalent direct-to-reverberant ratio* is that of the mixture of dry truth and room that
+has as much energy where the dry truth has just fallen silent (third octaves, 30 dB down;
+`benchmarks/experiments/rooms.py`): phases, which a resynthesis has of its own, do not matter, and whatever else it
+plays there counts as room. The spectral distance is the multi-scale one of training; levels are as they come, unless it
+is said that the level is the nearest.
+Responses are compared in the octaves from 250 Hz to 4 kHz, which a
 violin fills. Room transfer: a minute of a rendered flute in the learnt room against the same in the true one."""
 CAPTION = "Six seconds of a held-out phrase in third octaves, each picture over 60 dB from its loudest."
 RESPONSE_CAPTION = "Level of both responses every 20 ms, by octave."
@@ -130,13 +136,13 @@ def run(work: Path, quick: bool) -> Outcome:
     learned[0] = first[0] = 1.0  # the direct sound
     dry = [read_audio(path, rooms.RATE) for path in files[-HELD_OUT_MINUTES:]]
     wet = [rooms.put_in_room(x, room) for x in dry]
-    out = [without_room(violin, y) for y in wet]
+    out, unfitted = ([without_room(violin, y, steps) for y in wet] for steps in (FIT_STEPS, 0))
     flute = flute_phrase(work / "flute")
     return Outcome(
         "Out of the room, and into it",
         TEXT,
         [
-            *dereverberation_rows(np.concatenate(dry), np.concatenate(wet), np.concatenate(out), room),
+            *dereverberation_rows(*(np.concatenate(sounds) for sounds in (dry, wet, out, unfitted)), room),
             *response_rows(room, learned),
             *transfer_rows(flute, room, learned, first),
         ],
@@ -171,6 +177,7 @@ def train_in_room(run: Path, data: Path, steps: int, rt60: float) -> Training:
         "reverb_length": round(REVERB_SECONDS * rooms.RATE),
         "reverb_rt60": rt60,
         "reverb_db": ROOM_DB,
+        "reverb_octaves": REVERB_OCTAVES,
     }
     config = load_preset("tiny", **room, **SIZES)
     return train(
@@ -185,10 +192,11 @@ def train_in_room(run: Path, data: Path, steps: int, rt60: float) -> Training:
     )
 
 
-def without_room(violin: Instrument, wet: np.ndarray) -> np.ndarray:
+def without_room(violin: Instrument, wet: np.ndarray, fit_steps: int) -> np.ndarray:
     """A wet recording played again by a violin without its room, [n_samples]: what `fastddsp dereverb` does."""
     curves = listen(violin, wet, fmin=VIOLIN_HZ[0], fmax=VIOLIN_HZ[1])
-    return play(violin, **curves, room=False, seed=SEED)[: len(wet)]
+    gains_db = fit_gains(violin, wet, curves, steps=fit_steps, seed=SEED) if fit_steps else None
+    return play(violin, **curves, gains_db=gains_db, room=False, seed=SEED)[: len(wet)]
 
 
 def flute_phrase(folder: Path) -> np.ndarray:
@@ -198,8 +206,10 @@ def flute_phrase(folder: Path) -> np.ndarray:
     return read_audio(next(folder.glob("*.wav")), rooms.RATE)
 
 
-def dereverberation_rows(dry: np.ndarray, wet: np.ndarray, out: np.ndarray, room: np.ndarray) -> list[Row]:
-    """How much of the room is left, and how near the output is to the dry truth."""
+def dereverberation_rows(
+    dry: np.ndarray, wet: np.ndarray, out: np.ndarray, unfitted: np.ndarray, room: np.ndarray
+) -> list[Row]:
+    """How much of the room is left, and how near the output is to the dry truth; `unfitted`: without the fit."""
     seconds = round(len(dry) / rooms.RATE)
     before, after = rooms.drr_db(room), rooms.equivalent_drr_db(dry, out, room)
     distances = [spectral_distance(dry, sound) for sound in (wet, out)]
@@ -215,6 +225,13 @@ def dereverberation_rows(dry: np.ndarray, wet: np.ndarray, out: np.ndarray, room
             seconds,
             "s of sound",
             at_most=0.5,
+        ),
+        Row(
+            "spectral distance, output over wet, without the fit",
+            spectral_distance(dry, unfitted) / distances[0],
+            "x",
+            seconds,
+            "s of sound",
         ),
         Row("spectral distance of the wet sound", distances[0], "", seconds, "s of sound"),
         Row("spectral distance of the output", distances[1], "", seconds, "s of sound"),
