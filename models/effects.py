@@ -155,19 +155,19 @@ class Reverb(ConvolutionReverb):
         """
         if self.trainable:
             response = self.ir if self.decay is None else self.decay * self.ir
-            return (response if self.octave_decay is None else self._decay_by_octave(response))[None]
+            return (response if self.octave_decay is None else self._by_octave(response, self.octave_decay))[None]
         if ir is None:
             raise ValueError("ir must be given to a Reverb with trainable=False")
         return ir
 
-    def _decay_by_octave(self, response: torch.Tensor) -> torch.Tensor:
-        """A response [reverb_length] of which every octave falls as it has learnt."""
+    def _by_octave(self, response: torch.Tensor, octave_decay: torch.Tensor) -> torch.Tensor:
+        """A response [reverb_length] of which every octave falls as its number in octave_decay [n_octaves] says."""
         size = 2 * self.reverb_length  # what a filter adds before the beginning is not wrapped into the end
         frequency = torch.linspace(0.0, 1.0, self.reverb_length + 1, dtype=response.dtype, device=response.device)
-        shares = octave_weights(frequency, len(self.octave_decay)).T
+        shares = octave_weights(frequency, len(octave_decay)).T
         octaves = torch.fft.irfft(torch.fft.rfft(response, size) * shares, size)[:, : self.reverb_length]
         time = torch.arange(self.reverb_length, dtype=response.dtype, device=response.device) / self.decay_length
-        slower = 1.0 - torch.exp(-self.octave_decay)
+        slower = 1.0 - torch.exp(-octave_decay)
         return (octaves * 10.0 ** (3.0 * slower[:, None] * time)).sum(0)
 
 
