@@ -39,7 +39,7 @@ def rooms_apart(n_threads: int, size: int, dtype) -> np.ndarray:
     dtype = np.dtype(dtype)
     row = -(-size * dtype.itemsize // PAGE) * PAGE + PAGE
     block = np.zeros(n_threads * row + PAGE, np.uint8)
-    start = -addressof(c_char.from_buffer(block)) % 64  # ndarray.ctypes takes 2 us
+    start = -addressof(c_char.from_buffer(block.data)) % 64  # ndarray.ctypes takes 2 us
     return np.ndarray((n_threads, row // dtype.itemsize), dtype, block, start)
 
 
