@@ -1,7 +1,8 @@
-"""`python -m fastddsp.benchmarks.report`: the committed results as tables in README.md.
+"""`python -m fastddsp.benchmarks.report`: the committed results as tables in README.md and docs/performance.md.
 
 Reads benchmarks/results/benchmarks.json (pytest-benchmark) and benchmarks/results/demo.json (the demo's metrics.json)
-and rewrites what stands between the results markers. No figure in the README is typed by hand.
+and rewrites what stands between the results markers. No figure in the README is typed by hand. Comparisons that another
+processor made, benchmarks_amd.json, are a table of docs/performance.md.
 """
 
 import json
@@ -11,9 +12,9 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 ROOT = Path(__file__).parent.parent
 
 
-def benchmarks() -> tuple[dict, dict[str, dict]]:
+def benchmarks(file: str = "benchmarks.json") -> tuple[dict, dict[str, dict]]:
     """The machine, and extra_info by benchmark name."""
-    document = json.loads((ROOT / "benchmarks/results/benchmarks.json").read_text())
+    document = json.loads((ROOT / "benchmarks/results" / file).read_text())
     return document["machine_info"], {b["name"]: b["extra_info"] for b in document["benchmarks"]}
 
 
@@ -88,6 +89,15 @@ def write(readme: Path, table: str) -> None:
     readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
 
 
+def made_on(machine: dict) -> str:
+    """A machine in words."""
+    return (
+        f"{machine['processor']}, {machine['cores']} threads, {machine['register_bytes'] * 8}-bit registers, "
+        f"{machine['multiply_adds_per_second'] / 1e9:.0f} G multiply-adds/s measured in registers, "
+        f"torch {machine['torch']}, numba {machine['numba']}"
+    )
+
+
 def tables() -> str:
     """The committed results as Markdown."""
     machine, results = benchmarks()
@@ -97,19 +107,25 @@ def tables() -> str:
         "",
         *other_rows(results, demo),
         "",
-        f"{machine['processor']}, {machine['cores']} threads, {machine['register_bytes'] * 8}-bit registers, "
-        f"{machine['multiply_adds_per_second'] / 1e9:.0f} G multiply-adds/s measured in registers, "
-        f"torch {machine['torch']}, numba {machine['numba']}. Made by `pytest benchmarks "
+        f"{made_on(machine)}. Made by `pytest benchmarks "
         "--benchmark-json=benchmarks/results/benchmarks.json` and `python -m fastddsp.benchmarks.report`; "
         "medians of rounds in which all rivals take turns. "
-        "The share counts what direct summation needs, also where FFTs run instead (K=1000, filters).",
+        "The share counts what direct summation needs, also where FFTs run instead (K=1000, filters). "
+        "[Another processor's](docs/performance.md#another-processor).",
     ]
     return "\n".join(lines)
 
 
+def table_of_another_machine() -> str:
+    """The comparisons that another processor made."""
+    machine, results = benchmarks("benchmarks_amd.json")
+    return "\n".join([*kernel_rows(results), "", f"{made_on(machine)}."])
+
+
 def main() -> None:
-    """Write the tables into the README."""
+    """Write the tables into the README and the page on performance."""
     write(ROOT / "README.md", tables())
+    write(ROOT / "docs/performance.md", table_of_another_machine())
 
 
 if __name__ == "__main__":
