@@ -2,6 +2,7 @@
 
 import torch
 
+from fastddsp.autograd import dispatch
 from fastddsp.kernels.phase import METHODS
 
 __all__ = ["METHODS", "SETTINGS", "backward"]
@@ -16,12 +17,10 @@ SETTINGS = (
 def backward(ctx, g_audio, g_final, function: type[torch.autograd.Function], op) -> tuple:
     """Backward of a Function (frequency, amplitudes, initial_phase, *settings) -> (audio, final_phase).
 
-    `function` differentiates `op`, which computes the gradients. The op alone runs where no second derivative is asked
-    for: a tenth of a small call.
+    `function` differentiates `op`, which computes the gradients.
     """
     need_frequency, need_amplitudes, need_initial = ctx.needs_input_grad[:3]
-    run = function.apply if torch.is_grad_enabled() else op
     needs = need_frequency or need_initial, need_amplitudes
-    gradients = run(g_audio, g_final, *ctx.saved_tensors, *ctx.settings, *needs)
+    gradients = dispatch.gradients_by(function, op)(g_audio, g_final, *ctx.saved_tensors, *ctx.settings, *needs)
     needed = zip(gradients, ctx.needs_input_grad[:3], strict=True)
     return *(gradient if need else None for gradient, need in needed), *[None] * len(ctx.settings)

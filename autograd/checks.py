@@ -3,6 +3,8 @@
 Errors name the argument, what was expected and what came.
 """
 
+from typing import TypeGuard
+
 import torch
 
 Shape = tuple[int | str, ...]
@@ -62,7 +64,7 @@ def same_kind(**tensors: torch.Tensor | None) -> None:
         if tensor.dtype != first.dtype:
             raise TypeError(f"{name} must be {first.dtype} like {first_name}, got {tensor.dtype}")
         if tensor.device != first.device:
-            raise ValueError(f"{name} must be on {first.device} like {first_name}, got {tensor.device}")
+            same_device(**{first_name: first, name: tensor})
 
 
 def same_device(**tensors: torch.Tensor) -> None:
@@ -96,14 +98,15 @@ def one_of(name: str, value: object, choices: tuple) -> None:
 def computed_in_float32(*tensors: torch.Tensor | None) -> tuple:
     """Under autocast, half-precision tensors as float32 (phases and filters need it); else what came."""
     for tensor in tensors:
-        if isinstance(tensor, torch.Tensor) and tensor.dtype in (torch.float16, torch.bfloat16):
-            return tuple(map(_widened, tensors))
+        if _is_half(tensor):
+            return tuple(t.float() if _is_half(t) and _is_autocast(t) else t for t in tensors)
     return tensors
 
 
-def _widened(tensor: torch.Tensor | None) -> torch.Tensor | None:
-    if not isinstance(tensor, torch.Tensor) or tensor.dtype not in (torch.float16, torch.bfloat16):
-        return tensor
+def _is_half(tensor: torch.Tensor | None) -> TypeGuard[torch.Tensor]:
+    return isinstance(tensor, torch.Tensor) and tensor.dtype in (torch.float16, torch.bfloat16)
+
+
+def _is_autocast(tensor: torch.Tensor) -> bool:
     device = tensor.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return tensor.float() if autocast else tensor
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

@@ -78,7 +78,7 @@ class VariableLengthDelay(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        return readings.backward(ctx, g, VariableLengthDelayBackward, _delay_backward_op)
+        return dispatch.backward(ctx, g, VariableLengthDelayBackward, _delay_backward_op)
 
     @staticmethod
     def vmap(info, in_dims, *args):

@@ -41,6 +41,24 @@ def differentiate(op: Any, function: type[torch.autograd.Function]) -> None:
     torch.library.register_autograd(op, function.backward, setup_context=function.setup_context, lib=_library)
 
 
+def gradients_by(function: type[torch.autograd.Function], op: Any) -> Callable:
+    """What computes gradients: the Function that differentiates `op` where a second derivative may be asked for.
+
+    Else the op alone, which saves 15 us, a tenth of a small call.
+    """
+    return function.apply if torch.is_grad_enabled() else op
+
+
+def backward(ctx: Any, g: torch.Tensor, function: type[torch.autograd.Function], op: Any) -> tuple:
+    """Backward of a Function of two tensors and settings, which it keeps as ctx.settings.
+
+    `function` differentiates `op`, (g, both tensors, settings, which gradients are needed) -> both gradients.
+    """
+    needs = ctx.needs_input_grad[:2]
+    gradients = gradients_by(function, op)(g, *ctx.saved_tensors, *ctx.settings, *needs)
+    return *(d if need else None for d, need in zip(gradients, needs, strict=True)), *[None] * len(ctx.settings)
+
+
 class _Positional(inspect.Signature):
     """A signature that has nothing to bind where all arguments are given, in their order."""
 

@@ -154,10 +154,7 @@ class FrequencyFilter(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        needs = ctx.needs_input_grad[:2]
-        run = FrequencyFilterBackward.apply if torch.is_grad_enabled() else _filter_backward_op  # 15 us less a call
-        d_audio, d_magnitudes = run(g, *ctx.saved_tensors, *ctx.settings, *needs)
-        return d_audio if needs[0] else None, d_magnitudes if needs[1] else None, None, None, None
+        return dispatch.backward(ctx, g, FrequencyFilterBackward, _filter_backward_op)
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -214,7 +211,7 @@ class FilteredNoise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (seeds,) = ctx.saved_tensors
-        run = FilteredNoiseBackward.apply if torch.is_grad_enabled() else _noise_backward_op
+        run = dispatch.gradients_by(FilteredNoiseBackward, _noise_backward_op)
         return run(g, seeds, *ctx.shape, *ctx.settings), None, None, None, None, None
 
     @staticmethod

@@ -12,14 +12,6 @@ backward, for the cotangents v_s and v_phi, stays inside the family:
 import torch
 
 
-def backward(ctx, g, function: type[torch.autograd.Function], op) -> tuple:
-    """Backward of a Function (phase, source, *settings) -> y; `function` differentiates `op`, which computes it."""
-    needs = ctx.needs_input_grad[:2]
-    run = function.apply if torch.is_grad_enabled() else op
-    gradients = run(g, *ctx.saved_tensors, *ctx.settings, *needs)
-    return *(d if need else None for d, need in zip(gradients, needs, strict=True)), *[None] * len(ctx.settings)
-
-
 def backward_of_backward(ctx, v_phase, v_source, read, read_backward) -> tuple:
     """Backward of a Function (g, phase, source, *settings, order, need_phase, need_source) -> their gradients."""
     g, phase, source = ctx.saved_tensors

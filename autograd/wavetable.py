@@ -148,7 +148,7 @@ class WavetableLookup(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        return readings.backward(ctx, g, WavetableLookupBackward, _lookup_backward_op)
+        return dispatch.backward(ctx, g, WavetableLookupBackward, _lookup_backward_op)
 
     @staticmethod
     def vmap(info, in_dims, *args):
@@ -192,7 +192,7 @@ class WavetableOscillator(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g_audio, g_final):
         need_f0, need_amplitudes, need_wavetables, need_initial = ctx.needs_input_grad[:4]
-        run = WavetableOscillatorBackward.apply if torch.is_grad_enabled() else _oscillator_backward_op
+        run = dispatch.gradients_by(WavetableOscillatorBackward, _oscillator_backward_op)
         needs = need_f0 or need_initial, need_amplitudes, need_wavetables
         gradients = run(g_audio, g_final, *ctx.saved_tensors, *ctx.settings, *needs)
         needed = zip(gradients, ctx.needs_input_grad[:4], strict=True)

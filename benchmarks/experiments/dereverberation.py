@@ -148,7 +148,7 @@ def run(work: Path, quick: bool) -> Outcome:
     learned[0] = first[0] = 1.0  # the direct sound
     dry = [read_audio(path, rooms.RATE) for path in files[-HELD_OUT_MINUTES:]]
     wet = [rooms.put_in_room(x, room) for x in dry]
-    out, unfitted = ([without_room(violin, y, steps) for y in wet] for steps in (FIT_STEPS, 0))
+    out, unfitted = zip(*(without_room(violin, y) for y in wet), strict=True)
     flute = flute_phrase(work / "flute")
     return Outcome(
         "Out of the room, and into it",
@@ -204,11 +204,17 @@ def train_in_room(run: Path, data: Path, steps: int, rt60: float) -> Training:
     )
 
 
-def without_room(violin: Instrument, wet: np.ndarray, fit_steps: int) -> np.ndarray:
-    """A wet recording played again by a violin without its room, [n_samples]: what `fastddsp dereverb` does."""
+def without_room(violin: Instrument, wet: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A wet recording played again by a violin without its room, [n_samples]: what `fastddsp dereverb` does.
+
+    Fitted to the recording, and as pitch and loudness alone tell.
+    """
     curves = listen(violin, wet, fmin=VIOLIN_HZ[0], fmax=VIOLIN_HZ[1])
-    gains_db = fit_gains(violin, wet, curves, steps=fit_steps, seed=SEED) if fit_steps else None
-    return play(violin, **curves, gains_db=gains_db, room=False, seed=SEED)[: len(wet)]
+    fitted = fit_gains(violin, wet, curves, steps=FIT_STEPS, seed=SEED)
+    first, second = (
+        play(violin, **curves, gains_db=gains_db, room=False, seed=SEED)[: len(wet)] for gains_db in (fitted, None)
+    )
+    return first, second
 
 
 def flute_phrase(folder: Path) -> np.ndarray:

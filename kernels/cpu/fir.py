@@ -114,19 +114,16 @@ def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, ou
             forward(scratch.h, layout.transform)
             _samples(source, b, layout, n_units, phase, scratch, scratch.x)
             multiply(scratch.x, layout.is_real, scratch.h, 1, layout.transform)
-            if in_rows:
-                claim_run(out, b * n_out + low - delay, high - low)
-                overlap_lanes(scratch.x, block, block + n_tail, n_units, tail)
-            else:
+            if not in_rows:
                 place_sound(scratch.lanes, units, width)
                 add_lanes(scratch.x, block + n_tail, y, scratch.lanes)
-        if in_rows and high - low == width * block:
-            store_lanes(scratch.x, block, pointer(out, b * n_out + low - delay))
-        else:
-            if in_rows:
-                store_lanes(scratch.x, block, y)
-            if low < high:
-                copy(y, low - origin, out, b * n_out + low - delay, high - low)
+        whole = in_rows and high - low == width * block
+        if in_rows:
+            claim_run(out, b * n_out + low - delay, high - low)
+            overlap_lanes(scratch.x, block, block + n_tail, n_units, tail)
+            store_lanes(scratch.x, block, pointer(out, b * n_out + low - delay) if whole else y)
+        if low < high and not whole:
+            copy(y, low - origin, out, b * n_out + low - delay, high - low)
         if not in_rows:
             copy(y, end - origin, y, 0, n_tail)
             clear(y, n_tail, scratch.y_size)

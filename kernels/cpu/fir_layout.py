@@ -17,7 +17,7 @@ from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, make_design, rows_of_taps
 from fastddsp.kernels.cpu.fir_transform import Transform, make_transform, transform_sizes
 from fastddsp.kernels.cpu.simd import REGISTER_BYTES, TILE_REGISTERS, cache_line, pointer, register_width
-from fastddsp.kernels.cpu.team import PAGE
+from fastddsp.kernels.cpu.team import bytes_apart
 
 ROWS_PER_CHUNK = 2048  # of its groups' transforms: about 10 us forward, long beside the 1 us of a chunk
 WORK_PER_THREAD = 2**18  # rows times lanes: about 60 us forward, long beside waking a thread
@@ -63,12 +63,12 @@ class Layout(NamedTuple):
 class Scratch(NamedTuple):
     """Pointers to the buffers of a chunk. Rows are registers, one lane a unit.
 
-    What is on its way between magnitudes and taps, or to where it is stored, lies in whichever of x and h holds nothing
-    else then: with g, tables and y they fill the first cache.
+    What is on its way between magnitudes and taps lies after the taps, and what is on its way to where it is stored in
+    whichever of x and h holds nothing else then: with g, tables and y they fill the first cache.
     """
 
-    x: object  # 2 M rows of samples, or more
-    h: object  # the same of taps
+    x: object  # 2 M rows or more: magnitudes, then, on the way forward, samples
+    h: object  # the same: taps; on the way back samples after them
     g: object  # the same of the output's gradient
     fades: object  # rows of weights, where frames overlap
     stage: object  # for load_lanes, as many numbers as h has
@@ -126,8 +126,7 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     flat = np.concatenate([tables, twiddles, fades]).astype(dtype)
     work = n_frames * blocks * size * (1 + overlap)
     room_bytes = (4 * sizes[0] + sum(sizes[1:])) * flat.itemsize + (5 * lanes + 2) * numbers.itemsize
-    room_bytes = -(-room_bytes // PAGE) * PAGE + PAGE  # threads that write to neighbouring lines wait for each other
-    return Plan(flat, numbers, chunks, starts[chunks[:, 1]] - delay, delay, n_taps, work, room_bytes)
+    return Plan(flat, numbers, chunks, starts[chunks[:, 1]] - delay, delay, n_taps, work, bytes_apart(room_bytes))
 
 
 @helper(forceinline=True)

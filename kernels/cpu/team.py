@@ -31,13 +31,18 @@ from fastddsp.kernels.cpu.simd import pointer
 PAGE = 4096
 
 
-def rooms_apart(n_threads: int, size: int, dtype) -> np.ndarray:
-    """Zeros for every thread, [n_threads, size or more], each row far from the others and at the start of a cache line.
+def bytes_apart(n_bytes: int) -> int:
+    """Bytes of a room for n_bytes, one beside the other.
 
     Where two threads write to neighbouring cache lines, each makes the other wait.
     """
+    return -(-n_bytes // PAGE) * PAGE + PAGE
+
+
+def rooms_apart(n_threads: int, size: int, dtype) -> np.ndarray:
+    """Zeros for every thread, [n_threads, size or more]; rows are far from each other and begin with cache lines."""
     dtype = np.dtype(dtype)
-    row = -(-size * dtype.itemsize // PAGE) * PAGE + PAGE
+    row = bytes_apart(size * dtype.itemsize)
     block = np.zeros(n_threads * row + PAGE, np.uint8)
     start = -addressof(c_char.from_buffer(block.data)) % 64  # ndarray.ctypes takes 2 us
     return np.ndarray((n_threads, row // dtype.itemsize), dtype, block, start)
