@@ -132,7 +132,7 @@ def put(y, out, count, adds):
             out[l] = y[l] + out[l] if adds else y[l]
 
 
-@helper(forceinline=True)
+@njit(inline="always")
 def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, out, adds):
     """out: pointer to the first of interval i's samples, see `put`; they are NaN where f0 is not finite."""
     phases, y, table, state, staged = buffers
@@ -242,15 +242,15 @@ def gradients_of(out, b, frame, own, nobodys):
     return pointer(out, (b * n_frames + j) * n_harmonics) if own[0] <= j < own[1] else nobodys
 
 
-@helper(forceinline=True)
+@njit(inline="always")
 def gradient_of_interval(
-    f0, phase, amplitudes, g, weights, tap_offset, timeline, psi, b, i, own, ring, buffers, out, nobodys
+    f0, phase, asked, amplitudes, g, weights, tap_offset, timeline, psi, b, i, own, ring, buffers, out, nobodys
 ):  # fmt: skip
     """Products of g with interval i's harmonics, to the ring and to `out`; and the moments of g dy/dtheta.
 
     The rows of a slot must all be of one plan: where the number of audible harmonics changes, what was summed so far is
-    added to the frame's gradients first. amplitudes: None where no moments are asked for; g: pointer to the row that is
-    item b's. All is NaN where f0 is not finite.
+    added to the frame's gradients first. asked: None where no moments are, a kernel's own argument, as Numba must know
+    it before types; g: pointer to the row that is item b's. All is NaN where f0 is not finite.
     """
     phases, y, table, state, staged, samples = buffers
     (sine, cosine), (_, n_frames, n_harmonics) = psi, out.shape
@@ -259,7 +259,7 @@ def gradient_of_interval(
     not_finite = (sweep[0] + sweep[1]) * 0.0
     frame, n, blocks, filled = timeline[2] + i + tap_offset, audible[0], plan(audible[0]), ring[1]
     for t in range(n_taps):
-        if amplitudes is not None:
+        if asked is not None:
             stage(amplitudes_of(amplitudes, b, frame + t), n, blocks, True, pointer(staged, t * size))
         slot = (i + t) % n_taps
         if filled[slot] != n:
@@ -280,7 +280,7 @@ def gradient_of_interval(
             slot0, slot1 = (i + t) % n_taps, (i + t + 1) % n_taps
             w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
             slots = _open_slot(ring, slot0), _open_slot(ring, slot1)
-            if amplitudes is None:
+            if asked is None:
                 gradient_tile(phases, sine, blocks, table, state, samples, None, w0, w1, slots, y)
             else:
                 two = pointer(staged, t * size), pointer(staged, (t + 1) * size)
@@ -291,10 +291,10 @@ def gradient_of_interval(
                 out0 = gradients_of(out, b, frame + t, own, nobodys)
                 out1 = gradients_of(out, b, frame + t + 1, own, nobodys)
                 products_crossing(phases, sine, samples, audible, course, w0, w1, out0, out1)
-                if amplitudes is not None:
+                if asked is not None:
                     rows = amplitudes_of(amplitudes, b, frame + t), amplitudes_of(amplitudes, b, frame + t + 1)
                     bank_crossing(phases, cosine, rows, True, audible, course, w0, w1, y)
-        if amplitudes is not None:
+        if asked is not None:
             more = tile_moments(samples, y, sample - lo, count)
             moments = moments[0] + more[0], moments[1] + more[1], moments[2] + more[2]
     return moments
@@ -302,7 +302,7 @@ def gradient_of_interval(
 
 @njit(inline="always")
 def _gradients_of_frames(
-    f0, phases, amplitudes, g, weights, tap_offset, timeline, psi, b, own, ring, buffers, out, moments, nobodys
+    f0, phases, asked, amplitudes, g, weights, tap_offset, timeline, psi, b, own, ring, buffers, out, moments, nobodys
 ):  # fmt: skip
     """See _gradient_rows: the frames own[0] <= j < own[1] of item b."""
     n_samples, n_intervals, first_frame = timeline[:3]
@@ -317,28 +317,28 @@ def _gradients_of_frames(
         frame = first_frame + i + tap_offset
         if i < i_hi:
             m = gradient_of_interval(
-                f0, phases[b, i], amplitudes, heard, weights, tap_offset, timeline, psi,
+                f0, phases[b, i], asked, amplitudes, heard, weights, tap_offset, timeline, psi,
                 b, i, own, ring, buffers, out, nobodys,
             )  # fmt: skip
-            if amplitudes is not None and own[0] <= frame_of(frame, n_frames) < own[1]:
+            if asked is not None and own[0] <= frame_of(frame, n_frames) < own[1]:
                 moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = m
         close_slot(ring, i % n_taps, gradients_of(out, b, frame, own, nobodys))
 
 
 @kernel
 def _gradient_rows(
-    f0, phases, amplitudes, g, weights, tap_offset, timeline, psi, tiles, rooms, filled, out, moments,
+    f0, phases, asked, g, weights, tap_offset, timeline, psi, tiles, rooms, filled, out, moments,
     tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Gradients of the amplitudes of all frames, which are this kernel's rows, and moments of their intervals.
 
     A frame's owner visits every interval that touches it; those on the border of two owners are visited twice (1 of
     64): cheaper than handing rows over, and the order of additions stays. An interval's moments belong to the owner of
-    the first frame that it touches. amplitudes: None where no moments are asked for.
+    the first frame that it touches. asked: the amplitudes, or None where no moments are asked for.
     """
     if enter_on_team(n_threads, team):
         return
-    f0, phases, amplitudes, g, weights, out, moments = borrowed((f0, phases, amplitudes, g, weights, out, moments))
+    f0, phases, amplitudes, g, weights, out, moments = borrowed((f0, phases, asked, g, weights, out, moments))
     n_frames, n_taps, own = out.shape[1], weights.shape[0], next_place(tickets)
     scratch = tiles[own], rooms[own], filled[own]
     buffers, ring, nobodys = gradient_pointers(scratch, out.shape[2], n_taps)
@@ -347,7 +347,7 @@ def _gradient_rows(
         for b in range(first // n_frames, -(-last // n_frames)):
             frames = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
             _gradients_of_frames(
-                f0, phases, amplitudes, g, weights, tap_offset, timeline, psi,
+                f0, phases, asked, amplitudes, g, weights, tap_offset, timeline, psi,
                 b, frames, ring, buffers, out, moments, nobodys,
             )  # fmt: skip
         first, last = next_chunk(tickets, n_rows, n_chunks)
