@@ -1,14 +1,25 @@
 """Runs of numbers, copied, added, weighed, cleared, a register at a time; in arrays or at pointers (see simd)."""
 
 from fastddsp.kernels.cpu.compile import helper, kernel
-from fastddsp.kernels.cpu.simd import claim, lane_count, load_register, register_width, splat, store
+from fastddsp.kernels.cpu.simd import (
+    claim,
+    lane_count,
+    load_register,
+    load_some,
+    out_of_line,
+    register_width,
+    splat,
+    store,
+    store_some,
+)
 
 
 @helper(forceinline=True)
 def zero(target, i, n):
     """target[i : i + n] = 0."""
-    for k in range(i, i + n):
-        target[k] = 0
+    zeros = load_some(target, i, 0)
+    for k in range(0, n, register_width(target)):
+        store_some(target, i + k, zeros, n - k)
 
 
 @helper(forceinline=True)
@@ -25,6 +36,14 @@ def clear_rows(rows, first, last):
 
 
 @helper
+def negate_rows(rows, first, last, target):
+    """Rows target, target + 1, ... = minus rows first..last - 1."""
+    width = register_width(rows)
+    for i in range(first, last):
+        store(rows, (target + i - first) * width, 0.0 - load_register(rows, i * width))
+
+
+@helper
 def claim_run(target, i, n):
     """Have the cache lines of target[i : i + n] come, to be written.
 
@@ -37,23 +56,17 @@ def claim_run(target, i, n):
 @helper
 def copy(source, i, target, j, n):
     """target[j : j + n] = source[i : i + n]; the two may overlap if j < i."""
-    width = register_width(source)
-    whole = n // width * width
-    for k in range(0, whole, width):
-        store(target, j + k, load_register(source, i + k))
-    for k in range(whole, n):
-        target[j + k] = source[i + k]
+    out_of_line()
+    for k in range(0, n, register_width(source)):
+        store_some(target, j + k, load_some(source, i + k, n - k), n - k)
 
 
 @helper
 def add(source, i, target, j, n):
     """target[j : j + n] += source[i : i + n]."""
-    width = register_width(source)
-    whole = n // width * width
-    for k in range(0, whole, width):
-        store(target, j + k, load_register(target, j + k) + load_register(source, i + k))
-    for k in range(whole, n):
-        target[j + k] += source[i + k]
+    out_of_line()
+    for k in range(0, n, register_width(source)):
+        store_some(target, j + k, load_some(target, j + k, n - k) + load_some(source, i + k, n - k), n - k)
 
 
 @helper
@@ -66,6 +79,7 @@ def weigh(source, target, n):
 @helper
 def copy_window(source, low, high, begin, end, target):
     """target = source[begin:end], with zeros before index `low` and from `high` on."""
+    out_of_line()
     first, last = min(max(low, begin), end), max(min(high, end), begin)
     zero(target, 0, first - begin)
     copy(source, first, target, first - begin, last - first)

@@ -8,9 +8,10 @@ y, g: before the delay is cut. x may be noise, made on the way (fastddsp.kernels
 is filtered twice: faded out by its own h_t, and faded in by h_{t+1}.
 
 Every lane of a register filters a unit of its own, a frame or a piece of one, by products of polynomials
-(fastddsp.kernels.cpu.fir_transform): x and h, then g with either in reverse. Impulse responses and transforms live in
-the cache only. Cost of a unit of H samples and L taps, N >= H + L - 1: three transforms of N real numbers forward, five
-backward, and in all three cosine transforms (fastddsp.kernels.cpu.fir_design); with overlap twice that.
+(fastddsp.kernels.cpu.fir_transform) with the response of its taps (fir_response, fir_design). Responses and transforms
+live in the cache only. Cost of a unit of H samples and L taps, N >= H + L - 1: two and a half transforms of N real
+numbers forward, four backward, where windows are as long as responses are, else three and five; and in all three cosine
+transforms; with overlap twice that.
 """
 
 from typing import NamedTuple
@@ -20,8 +21,8 @@ from numba import njit
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import helper, kernel
-from fastddsp.kernels.cpu.copies import add, add_tails, claim_run, clear, clear_rows, copy, weigh, zero
-from fastddsp.kernels.cpu.fir_design import bands_of_taps, taps_of_bands
+from fastddsp.kernels.cpu.copies import add, add_tails, claim_run, clear, clear_rows, copy, negate_rows, weigh, zero
+from fastddsp.kernels.cpu.fir_design import bands_of_taps, taps_of_bands, weigh_sums, weigh_taps
 from fastddsp.kernels.cpu.fir_layout import (
     QUAD,
     WORK_PER_THREAD,
@@ -37,8 +38,9 @@ from fastddsp.kernels.cpu.fir_layout import (
     rooms_of,
     scratch_of,
 )
-from fastddsp.kernels.cpu.fir_transform import forward, multiply
-from fastddsp.kernels.cpu.lanes import add_lanes, load_lanes, overlap_lanes, store_lanes
+from fastddsp.kernels.cpu.fir_response import response_of_taps, stays, taps_of_response
+from fastddsp.kernels.cpu.fir_transform import correlated, filtered, forward, n_parts, response_rows, unfiltered
+from fastddsp.kernels.cpu.lanes import add_lanes, load_lanes, load_overlaps, overlap_lanes, store_lanes
 from fastddsp.kernels.cpu.noise import fill
 from fastddsp.kernels.cpu.simd import borrowed, pointer, register_width
 from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place
@@ -55,7 +57,7 @@ class Source(NamedTuple):
 # ------------------------------------------------------------------------------------------- rows of a group's units
 
 
-@helper
+@njit(inline="always")
 def _samples(source, b, layout, n_units, phase, scratch, rows):
     """rows: the units' samples, of the audio or of noise that is made now; weighted where frames overlap."""
     width, units = register_width(rows), scratch.units
@@ -82,101 +84,41 @@ def _fade(layout, phase, scratch, rows):
 
 
 @helper
-def _taps(magnitudes, b, layout, design, phase, scratch):
-    """h: taps of the units' frames, in phase 1 of the frames after them. Overwrites x."""
-    width, n_bands, row = register_width(scratch.h), design.n + 1, b * layout.n_frames
-    place_bands(scratch.lanes, scratch.units, width, phase, layout.n_frames, row, n_bands, magnitudes.size)
-    load_lanes(pointer(magnitudes, 0), scratch.lanes, layout.band_rows, scratch.stage, scratch.x)
-    taps_of_bands(scratch.x, design, scratch.h)
-    clear_rows(scratch.h, design.n_taps, 2 * layout.transform.half)
+def _rooms(part, odd, layout, scratch):
+    """Where a response's part is; and three rooms for its way from magnitudes, and back to them.
 
-
-# ------------------------------------------------------------------------------------------------------------- chunks
-
-
-@njit(inline="always")
-def _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, out):
-    """Filter some frames of row b: their samples of `out`, and in `tail` what rings on after them."""
-    design, layout, _ = parts
-    width, units = register_width(out), scratch.units
-    delay, n_tail, y, block = layout.delay, design.n_taps - 1, scratch.y, layout.block
-    last, in_rows = frames[1] * layout.blocks, layout.is_even and not layout.overlap
-    if in_rows:
-        zero(tail, 0, n_tail)
-    else:
-        clear(y, 0, scratch.y_size)
-    for first in range(frames[0] * layout.blocks, last, width):
-        n_units = group_at(layout, first, last, width, units)
-        origin, end = units[0], units[n_units]
-        low, high = max(origin, delay), min(end, n_out + delay)
-        for phase in range(1 + layout.overlap):
-            _taps(magnitudes, b, layout, design, phase, scratch)
-            forward(scratch.h, layout.transform)
-            _samples(source, b, layout, n_units, phase, scratch, scratch.x)
-            multiply(scratch.x, layout.is_real, scratch.h, 1, layout.transform)
-            if not in_rows:
-                place_sound(scratch.lanes, units, width)
-                add_lanes(scratch.x, block + n_tail, y, scratch.lanes)
-        whole = in_rows and high - low == width * block
-        if in_rows:
-            claim_run(out, b * n_out + low - delay, high - low)
-            overlap_lanes(scratch.x, block, block + n_tail, n_units, tail)
-            store_lanes(scratch.x, block, pointer(out, b * n_out + low - delay) if whole else y)
-        if low < high and not whole:
-            copy(y, low - origin, out, b * n_out + low - delay, high - low)
-        if not in_rows:
-            copy(y, end - origin, y, 0, n_tail)
-            clear(y, n_tail, scratch.y_size)
-    if not in_rows:
-        copy(y, 0, tail, 0, n_tail)
-
-
-@njit(inline="always")
-def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, needs, d_audio, d_magnitudes, carry):
-    """Gradients of some frames of row b; `needs` says which to write, d_audio or d_magnitudes.
-
-    carry: with overlap, what the last frame adds to the magnitudes of the frame after the chunk.
+    The first holds magnitudes, then taps; the second r. Steps from taps to response go to and fro between it and the
+    third, to end where the response is: so the first is that place, or x, by their number.
     """
-    design, layout, _ = parts
-    width, n_bands, row, units = register_width(g), design.n + 1, b * layout.n_frames, scratch.units
-    last = frames[1] * layout.blocks
-    if needs[1] and layout.overlap:
-        zero(d_magnitudes, (row + frames[0]) * n_bands, (frames[1] - frames[0]) * n_bands)
-    for first in range(frames[0] * layout.blocks, last, width):
-        n_units = group_at(layout, first, last, width, units)
-        place_heard(scratch.lanes, units, width, layout.delay, b * n_out, n_out)
-        load_lanes(pointer(g, 0), scratch.lanes, 2 * layout.transform.half, scratch.stage, scratch.g)
-        forward(scratch.g, layout.transform)
-        for phase in range(1 + layout.overlap):
-            if needs[0]:
-                _taps(magnitudes, b, layout, design, phase, scratch)
-                multiply(scratch.h, False, scratch.g, -1, layout.transform)
-                if layout.overlap:
-                    _fade(layout, phase, scratch, scratch.h)
-                if phase == 0 and layout.is_even and n_units == width:
-                    store_lanes(scratch.h, layout.block, pointer(d_audio, b * layout.n_samples + units[0]))
-                else:
-                    store_lanes(scratch.h, layout.block_rows, scratch.x)
-                    for j in range(n_units):
-                        at, target = j * layout.block_rows, b * layout.n_samples + units[j]
-                        if phase == 0:
-                            copy(scratch.x, at, d_audio, target, units[j + 1] - units[j])
-                        else:
-                            add(scratch.x, at, d_audio, target, units[j + 1] - units[j])
-            if needs[1]:
-                _samples(source, b, layout, n_units, phase, scratch, scratch.h)
-                multiply(scratch.h, layout.is_real, scratch.g, -1, layout.transform)
-                bands_of_taps(scratch.h, design, scratch.x)
-                store_lanes(scratch.x, layout.band_rows, scratch.h)
-                for j in range(n_units):
-                    frame = min(units[width + 1 + j] + phase, layout.n_frames - 1)
-                    at, target = j * layout.band_rows, (row + frame) * n_bands
-                    if not layout.overlap and (first + j) % layout.blocks == 0:
-                        copy(scratch.h, at, d_magnitudes, target, n_bands)
-                    elif frame < frames[1]:
-                        add(scratch.h, at, d_magnitudes, target, n_bands)
-                    else:
-                        add(scratch.h, at, carry, 0, n_bands)
+    response = pointer(scratch.h, part * response_rows(layout.transform.half) * register_width(scratch.h))
+    first, second = (response, scratch.x) if stays(layout.transform) else (scratch.x, response)
+    return response, first, second if odd is None else scratch.stage, second
+
+
+@njit(inline="always")
+def _responses(magnitudes, b, layout, design, odd, phase, scratch):
+    """h: responses of the units' frames, in phase 1 of the frames after them. Overwrites x."""
+    width, n_bands, row, half = register_width(scratch.h), design.n + 1, b * layout.n_frames, layout.transform.half
+    place_bands(scratch.lanes, scratch.units, width, phase, layout.n_frames, row, n_bands, magnitudes.size)
+    _, bands, r, _ = _rooms(0, odd, layout, scratch)
+    load_lanes(pointer(magnitudes, 0), scratch.lanes, layout.band_rows, scratch.stage, bands)
+    taps_of_bands(bands, design, r)
+    for part in range(n_parts(odd)):
+        _, taps, r, other = _rooms(part, odd, layout, scratch)
+        weigh_taps(r, part, design, half, taps)
+        response_of_taps(taps, other, layout.transform)
+
+
+@njit(inline="always")
+def _bands(layout, design, odd, scratch):
+    """Rows of the units' magnitudes' gradients, from h: the responses of their taps'; and a room. Overwrites x."""
+    for part in range(n_parts(odd)):
+        response, taps, r, _ = _rooms(part, odd, layout, scratch)
+        taps_of_response(response, scratch.x, layout.transform)
+        weigh_sums(taps, part, design, layout.transform.half, r)
+    _, bands, r, _ = _rooms(0, odd, layout, scratch)
+    bands_of_taps(r, design, bands)
+    return bands, r
 
 
 # -------------------------------------------------------------------------------- kernels: rows are chunks of all items
@@ -185,7 +127,7 @@ def _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, nee
 @kernel
 def _filter_chunks(
     audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, tails, n_out, out,
-    tickets, n_rows, n_chunks, n_threads, team,
+    odd, tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Filter all chunks of all rows; tails [batch, chunks, n_taps - 1]: what rings on after each."""
     if enter_on_team(n_threads, team):
@@ -194,33 +136,115 @@ def _filter_chunks(
         (audio, seeds, magnitudes, tables, numbers, rooms, tails, out)
     )
     source, parts = Source(audio, seeds, offset), parts_of((tables, numbers))
-    scratch = scratch_of(rooms, next_place(tickets), parts, tables)
+    (design, layout, _), scratch = parts, scratch_of(rooms, next_place(tickets), parts, tables)
+    width, units, y, half, block = register_width(out), scratch.units, scratch.y, layout.transform.half, layout.block
+    delay, n_tail, in_rows = layout.delay, layout.n_taps - 1, layout.is_even and not layout.overlap
+    sound = pointer(scratch.x, (half - layout.before) * width)  # the row where a filtered unit begins
     i, end = next_chunk(tickets, n_rows, n_chunks)
     while i < end:
-        b, chunk = i // len(chunks), i % len(chunks)
-        frames, tail = (chunks[chunk, 0], chunks[chunk, 1]), pointer(tails, i * tails.shape[2])
-        _filter_chunk(source, magnitudes, parts, scratch, b, frames, tail, n_out, out)
+        b, frames = i // len(chunks), (chunks[i % len(chunks), 0], chunks[i % len(chunks), 1])
+        last, tail = frames[1] * layout.blocks, pointer(tails, i * n_tail)
+        if in_rows:
+            zero(tail, 0, n_tail)
+        else:
+            clear(y, 0, scratch.y_size)
+        for first in range(frames[0] * layout.blocks, last, width):
+            n_units = group_at(layout, first, last, width, units)
+            begin, after = units[0], units[n_units]
+            low, high = max(begin, delay), min(after, n_out + delay)
+            for phase in range(1 + layout.overlap):
+                _responses(magnitudes, b, layout, design, odd, phase, scratch)
+                _samples(source, b, layout, n_units, phase, scratch, scratch.x)
+                filtered(scratch.x, layout.is_real, scratch.h, odd, layout.transform)
+                negate_rows(scratch.x, 0, layout.sound_rows - half - layout.before, 2 * half)
+                if not in_rows:
+                    place_sound(scratch.lanes, units, width)
+                    add_lanes(sound, block + n_tail, y, scratch.lanes)
+            whole = in_rows and high - low == width * block
+            if in_rows:
+                claim_run(out, b * n_out + low - delay, high - low)
+                overlap_lanes(sound, block, block + n_tail, n_units, tail)
+                store_lanes(sound, block, pointer(out, b * n_out + low - delay) if whole else y, block)
+            if low < high and not whole:
+                copy(y, low - begin, out, b * n_out + low - delay, high - low)
+            if not in_rows:
+                copy(y, after - begin, y, 0, n_tail)
+                clear(y, n_tail, scratch.y_size)
+        if not in_rows:
+            copy(y, 0, tail, 0, n_tail)
         i, end = next_chunk(tickets, n_rows, n_chunks)
 
 
 @kernel
 def _gradient_chunks(
     g, n_out, audio, seeds, offset, magnitudes, tables, numbers, chunks, rooms, needs,
-    d_audio, d_magnitudes, carries, tickets, n_rows, n_chunks, n_threads, team,
+    d_audio, d_magnitudes, carries, odd, tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
-    """Gradients of all chunks of all rows; carries [batch, chunks, bands]: see _gradient_chunk."""
+    """Gradients of all chunks of all rows; `needs` says which to write, d_audio or d_magnitudes.
+
+    carries [batch, chunks, bands]: with overlap, what a chunk's last frame adds to the magnitudes of the one after it.
+    """
     if enter_on_team(n_threads, team):
         return
     g, audio, seeds, magnitudes, tables, numbers, rooms, d_audio, d_magnitudes, carries = borrowed(
         (g, audio, seeds, magnitudes, tables, numbers, rooms, d_audio, d_magnitudes, carries)
     )
     source, parts = Source(audio, seeds, offset), parts_of((tables, numbers))
-    scratch = scratch_of(rooms, next_place(tickets), parts, tables)
+    (design, layout, _), scratch = parts, scratch_of(rooms, next_place(tickets), parts, tables)
+    width, n_bands, units, x, h = register_width(g), design.n + 1, scratch.units, scratch.x, scratch.h
+    n_numbers, begin = 2 * layout.transform.half, layout.transform.half - layout.before
+    heard = pointer(scratch.g, begin * width)
     i, end = next_chunk(tickets, n_rows, n_chunks)
     while i < end:
-        b, chunk = i // len(chunks), i % len(chunks)
-        frames, carry = (chunks[chunk, 0], chunks[chunk, 1]), pointer(carries, i * carries.shape[2])
-        _gradient_chunk(g, n_out, source, magnitudes, parts, scratch, b, frames, needs, d_audio, d_magnitudes, carry)
+        b, frames = i // len(chunks), (chunks[i % len(chunks), 0], chunks[i % len(chunks), 1])
+        last, row, carry = frames[1] * layout.blocks, b * layout.n_frames, pointer(carries, i * n_bands)
+        if needs[1] and layout.overlap:
+            zero(d_magnitudes, (row + frames[0]) * n_bands, (frames[1] - frames[0]) * n_bands)
+        for first in range(frames[0] * layout.blocks, last, width):
+            n_units = group_at(layout, first, last, width, units)
+            in_rows, low, high = layout.is_even and n_units == width, units[0], units[width - 1] + n_numbers
+            place_heard(scratch.lanes, units, width, layout.delay, b * n_out, n_out)
+            if in_rows and layout.delay <= low and high <= n_out + layout.delay:
+                load_overlaps(pointer(g, 0), scratch.lanes, layout.block, n_numbers, heard)
+            else:
+                load_lanes(pointer(g, 0), scratch.lanes, n_numbers, scratch.stage, heard)
+            negate_rows(scratch.g, n_numbers, n_numbers + begin, 0)
+            forward(scratch.g, layout.transform)
+            for phase in range(1 + layout.overlap):
+                if needs[0]:
+                    _responses(magnitudes, b, layout, design, odd, phase, scratch)
+                    unfiltered(scratch.g, h, odd, layout.is_real, layout.transform, x)
+                    if layout.overlap:
+                        _fade(layout, phase, scratch, x)
+                    in_place = in_rows and phase == 0
+                    if in_place:
+                        store_lanes(x, layout.block, pointer(d_audio, b * layout.n_samples + units[0]), layout.block)
+                    else:
+                        store_lanes(x, layout.block_rows, h, layout.block_rows)
+                    for j in range(0 if in_place else n_units):
+                        at, target = j * layout.block_rows, b * layout.n_samples + units[j]
+                        if phase == 0:
+                            copy(h, at, d_audio, target, units[j + 1] - units[j])
+                        else:
+                            add(h, at, d_audio, target, units[j + 1] - units[j])
+                if needs[1]:
+                    _samples(source, b, layout, n_units, phase, scratch, x)
+                    correlated(x, layout.is_real, scratch.g, odd, layout.transform, h)
+                    bands, room = _bands(layout, design, odd, scratch)
+                    in_place = not layout.overlap and layout.blocks == 1 and n_units == width <= n_bands
+                    if in_place:
+                        store_lanes(bands, n_bands, pointer(d_magnitudes, (row + first) * n_bands), n_bands)
+                    else:
+                        store_lanes(bands, layout.band_rows, room, layout.band_rows)
+                    for j in range(0 if in_place else n_units):
+                        frame = min(units[width + 1 + j] + phase, layout.n_frames - 1)
+                        at, target = j * layout.band_rows, (row + frame) * n_bands
+                        if not layout.overlap and (first + j) % layout.blocks == 0:
+                            copy(room, at, d_magnitudes, target, n_bands)
+                        elif frame < frames[1]:
+                            add(room, at, d_magnitudes, target, n_bands)
+                        else:
+                            add(room, at, carry, 0, n_bands)
         i, end = next_chunk(tickets, n_rows, n_chunks)
 
 
@@ -248,7 +272,7 @@ def filter_source(
     plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, out.dtype.char)
     tails = np.empty((batch, len(plan.chunks), plan.n_taps - 1), out.dtype)
     n_threads = _worth_threads(plan, n_threads, batch)
-    results = tails, out.shape[1], out.reshape(-1)
+    results = tails, out.shape[1], out.reshape(-1), plan.odd
     args = *source, magnitudes.reshape(-1), plan.tables, plan.numbers, plan.chunks, rooms_of(plan, n_threads), *results
     threads.enter(_filter_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
     _clear_outside(plan, n_samples, out)
@@ -286,7 +310,20 @@ def gradients(
     carries = np.zeros((batch, len(plan.chunks), n_bands), g.dtype)
     n_threads = _worth_threads(plan, n_threads, batch)
     rooms = rooms_of(plan, n_threads)
-    args = flat_g, n_out, *source, flat, plan.tables, plan.numbers, plan.chunks, rooms, needs, *results, carries
+    args = (
+        flat_g,
+        n_out,
+        *source,
+        flat,
+        plan.tables,
+        plan.numbers,
+        plan.chunks,
+        rooms,
+        needs,
+        *results,
+        carries,
+        plan.odd,
+    )
     threads.enter(_gradient_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
     if overlap and d_magnitudes is not None:
         d_magnitudes[:, plan.chunks[1:, 0]] += carries[:, :-1]

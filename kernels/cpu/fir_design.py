@@ -1,6 +1,10 @@
 """From magnitudes to taps on the CPU, and back, one filter in every lane (see fir_transform).
 
-    r[m] = sum''_{k <= n} X_k cos(pi k m / n),   h[l] = window[l] r[|lag of l|]            (fastddsp.kernels.fir)
+    r[m] = sum''_{k <= n} X_k cos(pi k m / n),   h[l] = w[l] r[|lag of l|]            (fastddsp.kernels.fir)
+
+Taps are made as their symmetric part s and, where the window has one, their antisymmetric part o (see fir_response):
+
+    s[m] = r[m] (w[m] + w[-m]) / 2,   o[m] = r[m] (w[m] - w[-m]) / 2        w here by lag
 
 Where n is even, cos(pi k m / n) at m and at n - m differs by the sign (-1)^k. So even k make r of n / 2, and odd k O:
 
@@ -26,7 +30,7 @@ from numba.core.extending import intrinsic
 from fastddsp.kernels import fir
 from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.copies import clear_rows
-from fastddsp.kernels.cpu.fir_transform import Registers
+from fastddsp.kernels.cpu.registers import Registers
 from fastddsp.kernels.cpu.simd import _fma, fma, load_register, pointer, register_width, store
 
 SUMS = 8
@@ -40,15 +44,14 @@ class Design(NamedTuple):
 
     n: int  # bands - 1
     least: int  # n after all halvings
-    n_taps: int
-    before: int  # taps of negative lag
-    of_r: object  # pointer: matrix of r of the least n
-    of_odd: object  # pointer: of O of the least n, by row i and column m
+    n_lags: int  # lags 0, 1, ... that have taps
+    of_r: object  # pointer: matrix of r of the least n, by row k and column m; then its transpose
+    of_odd: object  # pointer: of O of the least n, by row i and column m; then its transpose
     of_differences: object  # pointer: one after the other, of K = least n, 2 K, ... n / 4
-    window: object  # pointer: the weight of every tap; with 1/n, and the transform's 1/M
+    window: object  # pointer: the weights of every lag in s; with 1/n, and the transform's 1/M; then those in o
 
 
-N_NUMBERS = 4  # of Design, before the tables
+N_NUMBERS = 3  # of Design, before the tables
 
 
 @helper(forceinline=True)
@@ -68,23 +71,34 @@ def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int
         return np.cos(np.pi / half_turns * (np.outer(rows, columns) % (2 * half_turns)))
 
     k, i = np.arange(least + 1), np.arange(least)
-    tables = [np.where(k % least == 0, 0.5, 1)[:, None] * cosines(k, k, least), cosines(2 * i + 1, i, 2 * least)]
+    of_r, of_odd = np.where(k % least == 0, 0.5, 1)[:, None] * cosines(k, k, least), cosines(2 * i + 1, i, 2 * least)
+    tables = [of_r, of_r.T, of_odd, of_odd.T]
     size = least
     while 4 * size <= n:
         odd = 2 * np.arange(size) + 1
         tables.append(cosines(odd, odd, 4 * size))
         size *= 2
     squares = [np.pad(table, (0, padded(len(table)) - len(table))).ravel() for table in tables]
-    first_lag, window = fir.taps(2 * n, window_size)
-    return (n, least, len(window), -first_lag), np.concatenate([*squares, window * (scale / n)])
+    parts = window_parts(n_bands, window_size) * (scale / n)
+    return (n, least, parts.shape[1]), np.concatenate([*squares, *parts])
+
+
+def window_parts(n_bands: int, window_size: int) -> np.ndarray:
+    """The window's symmetric and antisymmetric part [2, lags] at lags 0, 1, ..., up to the last that has a tap."""
+    first_lag, window = fir.taps(2 * (n_bands - 1), window_size)
+    by_lag = np.zeros(2 * n_bands + 1)  # from lag -n_bands on
+    by_lag[n_bands + first_lag :][: len(window)] = window
+    after, before = by_lag[n_bands:], by_lag[n_bands::-1]
+    n_lags = np.flatnonzero(after + before).max(initial=0) + 1
+    return np.stack([after + before, after - before])[:, :n_lags] / 2
 
 
 @helper
 def design_of(numbers, tables):
     """The Design of numbers and tables, and where the tables end."""
-    n, least, n_taps, before = numbers[0], numbers[1], numbers[2], numbers[3]
-    odd = padded(least + 1) ** 2
-    differences = odd + padded(least) ** 2
+    n, least, n_lags = numbers[0], numbers[1], numbers[2]
+    odd = 2 * padded(least + 1) ** 2
+    differences = odd + 2 * padded(least) ** 2
     window, size = differences, least
     while 4 * size <= n:
         window += padded(size) ** 2
@@ -92,36 +106,35 @@ def design_of(numbers, tables):
     pointers = (
         pointer(tables, 0), pointer(tables, odd), pointer(tables, differences), pointer(tables, window)
     )  # fmt: skip
-    return Design(n, least, n_taps, before, *pointers), window + n_taps
+    return Design(n, least, n_lags, *pointers), window + 2 * n_lags
 
 
 @intrinsic
-def _multiply_some(typingctx, x, step, n_terms, matrix, at, by_term, by_sum, out, o):
-    """Row s of out[o :] = sum over t < n_terms of row t step of x times matrix[at + t by_term + s by_sum], s < SUMS."""
+def _multiply_some(typingctx, x, step, n_terms, matrix, stride, out):
+    """Row s of out = sum over t < n_terms of row t step of x times matrix[t stride + s], s < SUMS."""
 
     def codegen(context, builder, signature, args):
         registers = Registers(context, builder, signature, args)
-        lanes, (step, n_terms, at, by_term, by_sum, o) = registers.lanes, map(registers.index, (1, 2, 4, 5, 6, 8))
-        step = builder.mul(step, step.type(lanes))
+        step, n_terms, stride = map(registers.index, (1, 2, 4))
         slots = [cgutils.alloca_once_value(builder, registers.constant(0.0)) for _ in range(SUMS)]
         with cgutils.for_range(builder, n_terms) as terms:
-            row = registers.load(registers.address(0, builder.mul(terms.index, step)))
-            first = builder.add(at, builder.mul(terms.index, by_term))
+            row = registers.load(registers.at(registers.rows(0), builder.mul(terms.index, step)))
+            numbers = registers.at(args[3], builder.mul(terms.index, stride))
             for s, slot in enumerate(slots):
-                number = registers.number(3, builder.add(first, builder.mul(by_sum, by_sum.type(s))))
+                number = registers.spread(registers.at(numbers, s))
                 builder.store(_fma(builder, row, number, builder.load(slot)), slot)
         for s, slot in enumerate(slots):
-            registers.save(builder.load(slot), registers.address(7, builder.add(o, o.type(s * lanes))))
+            registers.save(builder.load(slot), registers.at(registers.rows(5), s))
         return context.get_dummy_value()
 
-    return types.void(x, step, n_terms, matrix, at, by_term, by_sum, out, o), codegen
+    return types.void(x, step, n_terms, matrix, stride, out), codegen
 
 
 @helper
-def _multiply(x, step, n_terms, matrix, by_term, by_sum, n_sums, out):
-    """Row s of out = sum over t < n_terms of row t step of x times matrix[t by_term + s by_sum], s < n_sums, padded."""
+def _multiply(x, step, n_terms, matrix, n_sums, out):
+    """Row s of out = sum over t < n_terms of row t step of x times number s of a square's row t, s < n_sums, padded."""
     for s in range(0, n_sums, SUMS):
-        _multiply_some(x, step, n_terms, matrix, s * by_sum, by_term, by_sum, out, s * register_width(x))
+        _multiply_some(x, step, n_terms, pointer(matrix, s), padded(n_terms), pointer(out, s * register_width(x)))
 
 
 @helper
@@ -131,24 +144,22 @@ def _multiply_differences(x, step, size, design, out):
     while before < size:
         matrix = pointer(matrix, padded(before) * padded(before))
         before *= 2
-    _multiply(x, step, size, matrix, padded(size), 1, size, out)
+    _multiply(x, step, size, matrix, size, out)
 
 
-def rows_of_taps(n_bands: int, design: tuple[int, ...]) -> int:
-    """Rows of taps, and of room after them, that taps_of_bands and bands_of_taps want; design: its numbers."""
-    _, _, n_taps, before = design
-    return max(n_taps, before + n_bands) + 2 * padded(n_bands)
+def design_rows(n_bands: int) -> int:
+    """Rows of r, and of room after them, that taps_of_bands and bands_of_taps want."""
+    return n_bands + 2 * padded(n_bands)
 
 
 @helper(forceinline=True)
-def _rooms(taps, design):
-    """r, whose m is where the tap of lag m is; after the taps, rooms for n / 2 rows, for n / 4, and for a product's."""
-    width = register_width(taps)
-    first = max(design.n_taps, design.before + design.n + 1)
-    second = first + padded(design.n // 2)
-    third = second + padded(design.n // 4)
-    rooms = pointer(taps, first * width), pointer(taps, second * width), pointer(taps, third * width)
-    return pointer(taps, design.before * width), *rooms
+def _rooms(r, n):
+    """After r, rooms for n / 2 rows, for n / 4, and for a product's."""
+    width = register_width(r)
+    first = n + 1
+    second = first + padded(n // 2)
+    third = second + padded(n // 4)
+    return pointer(r, first * width), pointer(r, second * width), pointer(r, third * width)
 
 
 @helper(forceinline=True)
@@ -172,12 +183,12 @@ def _add_odd(r, n, odd, count, first, step):
 
 
 @helper
-def taps_of_bands(bands, design, h):
-    """Rows of taps from rows of magnitudes; h: rows_of_taps."""
+def taps_of_bands(bands, design, r):
+    """r, design_rows, from rows of magnitudes."""
     width, n = register_width(bands), design.least
     step = design.n // n
-    r, sums, differences, out = _rooms(h, design)
-    _multiply(bands, step, n + 1, design.of_r, padded(n + 1), 1, n + 1, r)
+    sums, differences, out = _rooms(r, design.n)
+    _multiply(bands, step, n + 1, design.of_r, n + 1, r)
     while n < design.n:
         x, x_step, size, spread = pointer(bands, step // 2 * width), step, n, 1
         while size > design.least:
@@ -189,27 +200,44 @@ def taps_of_bands(bands, design, h):
             _multiply_differences(differences, 1, size, design, out)
             _add_odd(r, n, out, size, spread, 2 * spread)
             x, x_step, spread = sums, 1, 2 * spread
-        _multiply(x, x_step, size, design.of_odd, padded(size), 1, size, out)
+        _multiply(x, x_step, size, design.of_odd, size, out)
         _add_odd(r, n, out, size, 0, spread)
         n, step = 2 * n, step // 2
-    before, window = design.before, design.window
-    for m in range(1, before + 1):
-        _put(h, before - m, _row(r, m) * window[before - m])
-    for l in range(before, design.n_taps):
-        _put(h, l, _row(h, l) * window[l])
 
 
 @helper
-def bands_of_taps(dh, design, bands):
-    """The adjoint: rows of the magnitudes' gradients from rows of the taps', rows_of_taps, which are overwritten."""
+def weigh_taps(r, part, design, half, s):
+    """s = rows of taps for response_of_taps: of the symmetric part 0, or of the antisymmetric part 1, in reverse."""
+    window = pointer(design.window, part * design.n_lags)
+    if part == 0:
+        clear_rows(s, design.n_lags, half + 1)
+        for m in range(design.n_lags):
+            _put(s, m, _row(r, m) * window[m])
+    else:
+        clear_rows(s, 0, half + 1)
+        for m in range(1, design.n_lags):
+            _put(s, half - m, _row(r, m) * window[m])
+
+
+@helper
+def weigh_sums(s, part, design, half, dr):
+    """The adjoint, s being sums of cosines as from taps_of_response: dr = their share of r's gradient, or += it."""
+    window = pointer(design.window, part * design.n_lags)
+    if part == 0:
+        clear_rows(dr, design.n_lags, design.n + 1)
+        _put(dr, 0, _row(s, 0) * window[0])
+        for m in range(1, design.n_lags):
+            _put(dr, m, _row(s, m) * (2 * window[m]))
+    else:
+        for m in range(1, design.n_lags):
+            _put(dr, m, fma(_row(s, half - m), 2 * window[m], _row(dr, m)))
+
+
+@helper
+def bands_of_taps(r, design, bands):
+    """The adjoint: rows of the magnitudes' gradients from rows of r's, design_rows, which are overwritten."""
     width, n, step = register_width(bands), design.n, 1
-    r, x, differences, _ = _rooms(dh, design)
-    before, window = design.before, design.window
-    for l in range(before, design.n_taps):
-        _put(dh, l, _row(dh, l) * window[l])
-    clear_rows(dh, design.n_taps, before + n + 1)
-    for m in range(1, before + 1):
-        _put(r, m, fma(_row(dh, before - m), window[before - m], _row(r, m)))
+    x, differences, _ = _rooms(r, n)
     while n > design.least:
         n, step = n // 2, 2 * step
         for m in range(n):
@@ -217,7 +245,8 @@ def bands_of_taps(dh, design, bands):
             _put(r, m, low + high)
             _put(r, 2 * n - m, low - high)  # O in reverse: m is at row 2 n - m
         size, spread = design.least, n // design.least
-        _multiply(pointer(r, 2 * n * width), -spread, size, design.of_odd, 1, padded(size), size, x)
+        of_odd = pointer(design.of_odd, padded(size) * padded(size))
+        _multiply(pointer(r, 2 * n * width), -spread, size, of_odd, size, x)
         while size < n:
             spread //= 2
             _multiply_differences(pointer(r, (2 * n - spread) * width), -2 * spread, size, design, differences)
@@ -228,6 +257,7 @@ def bands_of_taps(dh, design, bands):
             size *= 2
         for i in range(n):
             _put(bands, (2 * i + 1) * (step // 2), _row(x, i))
-    _multiply(r, 1, n + 1, design.of_r, 1, padded(n + 1), n + 1, x)
+    of_r = pointer(design.of_r, padded(n + 1) * padded(n + 1))
+    _multiply(r, 1, n + 1, of_r, n + 1, x)
     for k in range(n + 1):
         _put(bands, k * step, _row(x, k))

@@ -14,15 +14,29 @@ import numpy as np
 
 from fastddsp.kernels import fir
 from fastddsp.kernels.cpu.compile import helper
-from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, make_design, rows_of_taps
-from fastddsp.kernels.cpu.fir_transform import Transform, make_transform, transform_sizes
-from fastddsp.kernels.cpu.simd import REGISTER_BYTES, TILE_REGISTERS, cache_line, pointer, register_width
+from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, design_rows, make_design, window_parts
+from fastddsp.kernels.cpu.fir_transform import (
+    REAL,
+    Transform,
+    make_transform,
+    response_rows,
+    transform_sizes,
+    twiddles_of,
+)
+from fastddsp.kernels.cpu.simd import (
+    REGISTER_BYTES,
+    TILE_REGISTERS,
+    cache_line,
+    out_of_line,
+    pointer,
+    register_width,
+)
 from fastddsp.kernels.cpu.team import bytes_apart
 
 ROWS_PER_CHUNK = 2048  # of its groups' transforms: about 10 us forward, long beside the 1 us of a chunk
 WORK_PER_THREAD = 2**18  # rows times lanes: about 60 us forward, long beside waking a thread
 QUAD = 4  # samples that the noise makes at a time
-N_LAYOUT, N_SIZES = 11, 4  # numbers of Layout and of the sizes in a plan
+N_LAYOUT, N_SIZES = 14, 4  # numbers of Layout and of the sizes in a plan
 
 
 class Plan(NamedTuple):
@@ -31,8 +45,9 @@ class Plan(NamedTuple):
     Two flat arrays hold what kernels want of it: a tuple with their parts costs 10 us a call.
     """
 
+    odd: bool | None  # None where taps are symmetric: kernels are compiled without their antisymmetric part then
     tables: np.ndarray  # Design's, the transform's twiddles, then fades
-    numbers: np.ndarray  # int64: Design's, Layout's, the sizes of the buffers in Scratch, radices, where frames start
+    numbers: np.ndarray  # int64: Design's, Layout's, the sizes of the buffers in Scratch, where frames start
     chunks: np.ndarray  # int64 [chunks, 2]: the first frame of each and the one after its last
     ends: np.ndarray  # int64 [chunks]: the number of the output after each
     delay: int
@@ -46,15 +61,18 @@ class Layout(NamedTuple):
 
     n_samples: int
     n_frames: int
+    n_taps: int
+    before: int  # taps of negative lag
     delay: int  # samples cut from the start of y
     overlap: int  # 0 or 1
     longest: int  # samples in the longest frame
     blocks: int  # units of a frame
     block: int  # samples in the longest unit
     block_rows: int  # the same, up to whole registers
+    sound_rows: int  # numbers that it sounds, up to whole registers
     band_rows: int  # bands, up to whole registers
     is_even: bool  # whether all units have the same number of samples, and that is whole registers
-    is_real: bool  # whether units have no more than M samples: then half of their rows are empty
+    is_real: bool  # whether units have no more than M samples, half of their rows are empty, and steps make use of it
     transform: object  # Transform
     fades: object  # pointer; for overlap [5, longest]: a frame's weights, out and in, those of a shorter one, zeros
     starts: object  # pointer to int64 [n_frames + 1]
@@ -63,13 +81,13 @@ class Layout(NamedTuple):
 class Scratch(NamedTuple):
     """Pointers to the buffers of a chunk. Rows are registers, one lane a unit.
 
-    What is on its way between magnitudes and taps lies after the taps, and what is on its way to where it is stored in
-    whichever of x and h holds nothing else then: with g, tables and y they fill the first cache.
+    What is on its way between magnitudes and responses, or to where it is stored, lies in whichever of x and h holds
+    nothing else then: with g, tables and y they fill the first cache.
     """
 
-    x: object  # 2 M rows or more: magnitudes, then, on the way forward, samples
-    h: object  # the same: taps; on the way back samples after them
-    g: object  # the same of the output's gradient
+    x: object  # 2 M rows or more: samples
+    h: object  # responses, of two parts where taps are not symmetric
+    g: object  # the output's gradient
     fades: object  # rows of weights, where frames overlap
     stage: object  # for load_lanes, as many numbers as h has
     noise: object  # of a group
@@ -96,14 +114,15 @@ def _cheapest_transform(longest: int, n_taps: int) -> tuple[int, int]:
 def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, overlap: bool, dtype: str) -> Plan:
     """The plan for n_samples > 0 samples; dtype: its `char`, as its name takes 4 us to find."""
     lanes = REGISTER_BYTES // np.dtype(dtype).itemsize
-    n_taps, starts = fir.n_taps(n_bands, window_size), fir.frame_borders(n_samples, n_frames)
+    first_lag, window = fir.taps(2 * (n_bands - 1), window_size)
+    n_taps, starts = len(window), fir.frame_borders(n_samples, n_frames)
     delay = fir.delay(n_taps)
     longest = int(np.diff(starts).max())
     size, blocks = _cheapest_transform(longest, n_taps)
     block = -(-longest // blocks)
     block_rows = -(-block // lanes) * lanes
     design, tables = make_design(n_bands, window_size, 2 / size)
-    radices, twiddles = make_transform(size)
+    first_radix, twiddles = make_transform(size)
     fades = np.empty(0)
     if overlap:
         rises = [np.pad(fir.fade_in(length), (0, longest - length)) for length in (longest, longest - 1)]
@@ -113,20 +132,22 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     chunks = np.array([*pairwise([*range(0, n_frames, frames_per_chunk), n_frames])])
     band_rows = -(-n_bands // lanes) * lanes
     layout = (
-        n_samples, n_frames, delay, int(overlap), longest, blocks, block, block_rows, band_rows,
-        size // 2, len(radices),
+        n_samples, n_frames, n_taps, -first_lag, delay, int(overlap), longest, blocks, block, block_rows,
+        -(-(block + n_taps - 1) // lanes) * lanes, band_rows, size // 2, first_radix,
     )  # fmt: skip
+    odd = True if np.abs(window_parts(n_bands, window_size)[1]).max() > 1e-15 else None  # else rounding
+    rows = size + size // 2 + first_lag, band_rows, design_rows(n_bands), (2 if odd else 1) * response_rows(size // 2)
     sizes = [
-        (max(size, band_rows, rows_of_taps(n_bands, design)) + TILE_REGISTERS) * lanes,
+        (max(rows) + TILE_REGISTERS) * lanes,
         block_rows * lanes,
         lanes * block + size + TILE_REGISTERS * lanes,
         lanes * block + 2 * QUAD,
     ]
-    numbers = np.array([*design, *layout, *sizes, *radices, *starts], np.int64)
+    numbers = np.array([*design, *layout, *sizes, *starts], np.int64)
     flat = np.concatenate([tables, twiddles, fades]).astype(dtype)
     work = n_frames * blocks * size * (1 + overlap)
     room_bytes = (4 * sizes[0] + sum(sizes[1:])) * flat.itemsize + (5 * lanes + 2) * numbers.itemsize
-    return Plan(flat, numbers, chunks, starts[chunks[:, 1]] - delay, delay, n_taps, work, bytes_apart(room_bytes))
+    return Plan(odd, flat, numbers, chunks, starts[chunks[:, 1]] - delay, delay, n_taps, work, bytes_apart(room_bytes))
 
 
 @helper(forceinline=True)
@@ -135,17 +156,13 @@ def parts_of(plan):
     tables, numbers = plan
     design, end = design_of(numbers, pointer(tables, 0))
     at = pointer(numbers, N_NUMBERS)
-    sizes, radices = pointer(at, N_LAYOUT), pointer(at, N_LAYOUT + N_SIZES)
-    half, n_steps = at[9], at[10]
-    n_twiddles, blocks = 0, 1
-    for step in range(n_steps):
-        n_twiddles += 2 * (radices[step] - 1) * blocks
-        blocks *= radices[step]
-    twiddles, fades, starts = pointer(tables, end), pointer(tables, end + n_twiddles), pointer(radices, n_steps)
-    is_even = at[6] == at[7] and at[0] == at[1] * at[5] * at[6]
+    sizes, starts = pointer(at, N_LAYOUT), pointer(at, N_LAYOUT + N_SIZES)
+    transform = Transform(at[N_LAYOUT - 2], at[N_LAYOUT - 1], pointer(tables, end))
+    fades = twiddles_of(transform, transform.half)
+    is_even = at[8] == at[9] and at[0] == at[1] * at[7] * at[8]
     return design, Layout(
-        at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8],
-        is_even, at[7] <= half, Transform(half, n_steps, radices, twiddles), fades, starts,
+        at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], at[9], at[10], at[11], is_even,
+        at[9] <= transform.half and transform.first == REAL, transform, fades, starts,
     ), sizes  # fmt: skip
 
 
@@ -181,6 +198,7 @@ def group_at(layout, first, last, width, units):
 
     units: pointer to int64, filled with where each lane's samples begin, and end; then with their frames.
     """
+    out_of_line()
     frame, piece = first // layout.blocks, first % layout.blocks
     for j in range(width + 1):
         inside = frame < layout.n_frames
@@ -196,6 +214,7 @@ def group_at(layout, first, last, width, units):
 @helper
 def place_samples(lanes, units, width, offset):
     """Lanes of the samples of a group's units; offset: where sample 0 is in their array."""
+    out_of_line()
     for j in range(width):
         lanes[j] = lanes[width + j] = offset + units[j]
         lanes[2 * width + j] = offset + units[j + 1]
@@ -204,6 +223,7 @@ def place_samples(lanes, units, width, offset):
 @helper
 def place_heard(lanes, units, width, delay, row, n_out):
     """Lanes of what is heard of a group's units, and beyond: of n_out numbers from `row` on."""
+    out_of_line()
     for j in range(width):
         lanes[j] = row + units[j] - delay
         lanes[width + j] = row
@@ -213,6 +233,7 @@ def place_heard(lanes, units, width, delay, row, n_out):
 @helper
 def place_sound(lanes, units, width):
     """Where what a group's units sound begins, counted from the first."""
+    out_of_line()
     for j in range(width):
         lanes[j] = units[j] - units[0]
 
@@ -223,6 +244,7 @@ def place_bands(lanes, units, width, phase, n_frames, row, n_bands, n_numbers):
 
     Frames follow each other, `row` before the n_frames of this item, in an array of n_numbers.
     """
+    out_of_line()
     for j in range(width):
         lanes[j] = (row + min(units[width + 1 + j] + phase, n_frames - 1)) * n_bands
         lanes[width + j] = 0
@@ -232,6 +254,7 @@ def place_bands(lanes, units, width, phase, n_frames, row, n_bands, n_numbers):
 @helper
 def place_fades(lanes, units, width, layout, phase):
     """Lanes of the weights of the samples of a group's units: fading out in phase 0, in in phase 1."""
+    out_of_line()
     for j in range(width):
         frame = min(units[width + 1 + j], layout.n_frames - 1)
         start = layout.starts[frame]

@@ -3,13 +3,13 @@
 A row is one register: lane j of row i is number i of polynomial j. So nothing ever moves between lanes, and the
 transform of all lanes' polynomials is that of one, with registers for numbers and twiddles that all lanes share.
 
-A convolution is a product of polynomials, and right modulo x^N + 1 where it has no more than N coefficients. Over
-complex numbers x^N + 1 = (x^M - i)(x^M + i), M = N / 2, and modulo one factor a real polynomial is the conjugate of
+A convolution is a product of polynomials, and right modulo t^N + 1 where it has no more than N coefficients. Over
+complex numbers t^N + 1 = (t^M - i)(t^M + i), M = N / 2, and modulo one factor a real polynomial is the conjugate of
 what it is modulo the other. So N real numbers a are M complex ones, a[e] + i a[e + M] (a right-angle convolution), and
-no row moves: the first half of the rows is the real part, the second the imaginary part. From x^M - i on, roots are
+no row moves: the first half of the rows is the real part, the second the imaginary part. From t^M - i on, roots are
 drawn, R of them a step, in place:
 
-    x^(R m) - c = prod_j (x^m - u_j),   u_j = c^(1/R) exp(2 pi i j / R),   R = 3, 4 or 8
+    t^(R m) - c = prod_j (t^m - u_j),   u_j = c^(1/R) exp(2 pi i j / R),   R = 2, 3, 4, 6, 8 or 12
 
     b_j[e] = sum_k u_j^k a[e + k m],   e < m,   j < R         R blocks of m numbers for the one of R m
 
@@ -17,11 +17,17 @@ until blocks are single numbers: the polynomials' values at M points of the unit
 matter. Products of values are values of products; with one factor's conjugates, of correlations. The way back undoes
 every step but its factor R: the product comes back M times as large, which the caller's window makes good.
 
-    forward      numbers -> values
-    multiply     numbers of z and values of another -> numbers of the product; the last step there, the product and the
-                 first step back are one, so that its values never leave the registers
+One factor is always a response, taps from lag -(M - 1) to M - 1, whose values fastddsp.kernels.cpu.fir_response makes:
+real where taps are symmetric. What it filters begins at row 0, so what sounds begins at negative rows. They would come
+back at the end, negative, as t^N = -1; the product with i, which is t^M and costs nothing, moves all M rows up instead:
 
-Steps are written in LLVM's language: as functions of Numba they would take several times as long to compile.
+    forward      numbers -> values
+    filtered     numbers of x -> numbers of the filtered x, M rows up
+    unfiltered   values of g, M rows up -> numbers of its correlation with the response
+    correlated   numbers of x, values of g, M rows up -> response of the taps' gradients, one step on the way back
+
+The last step there, the product and the first step back are one, so that its values never leave the registers. Steps
+are written in LLVM's language: as functions of Numba they would take several times as long to compile.
 
 Source: Crandall, Fagin, Discrete weighted transforms and large-integer arithmetic, Math. Comp. 62, 1994; Bernstein,
 Multidigit multiplication for mathematicians, 2001, on transforms as reductions modulo x^m - c.
@@ -30,24 +36,30 @@ Multidigit multiplication for mathematicians, 2001, on transforms as reductions 
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import llvmlite.ir as ir
 import numpy as np
+from numba import njit
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from fastddsp.kernels.cpu.compile import helper
-from fastddsp.kernels.cpu.simd import Vector, _broadcast, _fma, _pointer, pointer, width_of
+from fastddsp.kernels.cpu.registers import Complexes, Registers, choose
+from fastddsp.kernels.cpu.simd import out_of_line, pointer
 
 SMALLEST = 16
 """M at least: a row of N numbers, laid out in one lane's order, is then whole registers."""
+FIRSTS = 2, 3, 4, 6, 8, 12
+"""R of the first step, which leaves a power of LAST."""
+REAL = 12
+"""The R of first steps that have code for numbers whose second half is zeros: it gains most, and compiles slowly."""
+LAST = 8
+"""R of all others. The last, with the product and the first step back, has its own code."""
 
 
 class Transform(NamedTuple):
     """Of N = 2 half numbers."""
 
     half: int  # M
-    n_steps: int
-    radices: object  # pointer to int64 [n_steps]
+    first: int  # R of the first step
     twiddles: object  # pointer; see make_transform
 
 
@@ -62,247 +74,265 @@ def transform_sizes(least: int) -> list[int]:
 
 
 @lru_cache
-def make_transform(size: int) -> tuple[tuple[int, ...], np.ndarray]:
-    """R of every step; and the twiddles: cos and sin of c^(k/R), k = 1..R - 1, block after block, step after step."""
-    half = size // 2
-    radices = [3] if half % 3 == 0 else []
-    bits = (half // 3 if radices else half).bit_length() - 1
-    fours = -bits % 3
-    radices += [8] * ((bits - 2 * fours) // 3) + [4] * fours  # the last has the most to keep in registers
-    turns, twiddles = np.array([0.25]), []  # turns: the angles of all blocks' c, at first i
-    for radix in radices:
+def make_transform(size: int) -> tuple[int, np.ndarray]:
+    """R of the first step; and the twiddles: cos and sin of c^(k/R), k = 1..R - 1, block by block, step by step."""
+    first = size // 2 // LAST
+    while first > max(FIRSTS):
+        first //= LAST
+    radix, turns, twiddles = first, np.array([0.25]), []  # turns: the angles of all blocks' c, at first i
+    while len(turns) < size // 2:
         angles = 2 * np.pi / radix * np.outer(turns, np.arange(1, radix))
         twiddles.append(np.stack([np.cos(angles), np.sin(angles)], -1).ravel())
-        turns = ((turns[:, None] + np.arange(radix)) / radix).ravel()
-    return tuple(radices), np.concatenate(twiddles)
+        turns, radix = ((turns[:, None] + np.arange(radix)) / radix).ravel(), LAST
+    return first, np.concatenate(twiddles)
+
+
+@helper(forceinline=True)
+def twiddles_of(transform, n_blocks):
+    """Those of the step that starts from so many blocks."""
+    at, blocks, radix = 0, 1, transform.first
+    while blocks < n_blocks:
+        at += 2 * (radix - 1) * blocks
+        blocks, radix = blocks * radix, LAST
+    return pointer(transform.twiddles, at)
+
+
+@helper(forceinline=True)
+def response_rows(half):
+    """Rows of a response on its way, or of its values: blocks of LAST + 2 rows (see fir_response)."""
+    return half // LAST * (LAST + 2)
+
+
+@intrinsic
+def n_parts(typingctx, odd):
+    """1 for None, of responses that are real, else 2."""
+    parts = 1 if isinstance(odd, types.NoneType) else 2
+    return types.intp(odd), lambda context, *_: context.get_constant(types.intp, parts)
 
 
 # ------------------------------------------------------------------------------------------ a step, in LLVM's language
 
 
-class Registers:
-    """What the code of an intrinsic reads and writes: its arguments that are pointers, by address and by number."""
+def load_twiddles(registers: Registers, block, radix: int) -> list:
+    """(cos, sin) of k = 1..R - 1, of a block whose first is at this address.
 
-    def __init__(self, context, builder, signature, args):
-        self.context, self.builder = context, builder
-        self.arrays = list(zip(signature.args, args, strict=True))
-        self.row_type = next(
-            Vector(kind.dtype, width_of(kind.dtype)) for kind in signature.args if hasattr(kind, "dtype")
-        )
-        self.lanes, self.align = self.row_type.lanes, self.row_type.element.bitwidth // 8
-        self.kind = context.get_value_type(self.row_type)
-
-    def index(self, which: int):
-        """The argument `which`, an integer, as an index."""
-        return self.context.cast(self.builder, self.arrays[which][1], self.arrays[which][0], types.intp)
-
-    def splat(self, which: int):
-        """The argument `which`, a number, in every lane."""
-        kind, value = self.arrays[which]
-        return _broadcast(self.context, self.builder, value, kind, self.row_type)
-
-    def address(self, which: int, index):
-        """Address of number `index` of the argument `which`."""
-        array_type, array = self.arrays[which]
-        return _pointer(self.context, self.builder, array_type, array, index, self.kind.element)[0]
-
-    def number(self, which: int, index):
-        """Number `index` of the argument `which`, in every lane."""
-        value = self.builder.load(self.address(which, index), align=self.align)
-        return _broadcast(self.context, self.builder, value, self.row_type.element, self.row_type)
-
-    def load(self, address):
-        """The register from a number's address on."""
-        return self.builder.load(self.builder.bitcast(address, ir.PointerType(self.kind)), align=self.align)
-
-    def save(self, value, address) -> None:
-        """The same, written."""
-        self.builder.store(value, self.builder.bitcast(address, ir.PointerType(self.kind)), align=self.align)
-
-    def constant(self, value: float):
-        """The same number in every lane."""
-        return ir.Constant(self.kind, [ir.Constant(self.kind.element, value)] * self.lanes)
+    Called in the loop over a block's numbers: so they are operands in memory, not registers that are spilled.
+    """
+    numbers = [registers.spread(registers.at(block, i)) for i in range(2 * (radix - 1))]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-class Complexes:
-    """Arithmetic of pairs (real part, imaginary part) of registers."""
+def _make_step(radices: tuple[int, ...], sign: int, is_real: bool = False):
+    """A step on all blocks of `size` numbers, for R among `radices`, there (sign 1) or back (-1).
 
-    def __init__(self, registers: Registers):
-        self.registers, self.builder = registers, registers.builder
-
-    def add(self, a, b):
-        """The sum."""
-        return tuple(self.builder.fadd(x, y) for x, y in zip(a, b, strict=True))
-
-    def sub(self, a, b):
-        """The difference."""
-        return tuple(self.builder.fsub(x, y) for x, y in zip(a, b, strict=True))
-
-    def add_times(self, a, factor: float, b):
-        """Of a and a real multiple of b, the sum."""
-        factor = self.registers.constant(factor)
-        return tuple(_fma(self.builder, y, factor, x) for x, y in zip(a, b, strict=True))
-
-    def turned(self, a, sign: int):
-        """The product with i, or with -i."""
-        real, imaginary = a
-        return (self.builder.fneg(imaginary), real) if sign > 0 else (imaginary, self.builder.fneg(real))
-
-    def times(self, a, twiddle, sign: int):
-        """The product with a twiddle (cos, sin), or with its conjugate; `a` may be a real number alone."""
-        if len(a) == 1:
-            return tuple(self.builder.fmul(a[0], part) for part in twiddle)
-        (real, imaginary), (c, s) = a, twiddle
-        to_real, to_imaginary = (self._minus, self._plus) if sign > 0 else (self._plus, self._minus)
-        return to_real(real, c, imaginary, s), to_imaginary(imaginary, c, real, s)
-
-    def _plus(self, a, b, c, d):
-        return _fma(self.builder, c, d, self.builder.fmul(a, b))
-
-    def _minus(self, a, b, c, d):
-        product = self.builder.fmul(c, d, flags=("contract",))
-        return self.builder.fsub(self.builder.fmul(a, b), product, flags=("contract",))  # fused, like _plus
-
-    def transform(self, b: list, sign: int) -> list:
-        """The sums over k of b_k exp(sign 2 pi i j k / R), for j = 0..R - 1."""
-        add, sub, add_times, turned = self.add, self.sub, self.add_times, self.turned
-        if len(b) == 2:
-            return [add(*b), sub(*b)]
-        if len(b) == 3:
-            total, turn = add(b[1], b[2]), turned(sub(b[1], b[2]), sign)
-            middle = add_times(b[0], -0.5, total)
-            return [add(b[0], total), add_times(middle, 0.75**0.5, turn), add_times(middle, -(0.75**0.5), turn)]
-        even, odd = self.transform(b[::2], sign), self.transform(b[1::2], sign)
-        if len(b) == 4:
-            odd = [odd[0], turned(odd[1], sign)]
-            return [combine(e, o) for combine in (add, sub) for e, o in zip(even, odd, strict=True)]
-        # odd[j] by exp(sign 2 pi i j / 8): by (1 +- i) / sqrt 2, +-i, (-1 +- i) / sqrt 2
-        by_i = [turned(o, sign) for o in odd]
-        odd = [odd[0], add(odd[1], by_i[1]), by_i[2], sub(by_i[3], odd[3])]
-        factors = [1.0, 0.5**0.5, 1.0, 0.5**0.5]
-        return [
-            combine(e, o) if factor == 1.0 else add_times(e, factor if combine is add else -factor, o)
-            for combine in (add, sub)
-            for e, o, factor in zip(even, odd, factors, strict=True)
-        ]
-
-
-def _make_step(radix: int, sign: int, is_real: bool = False):
-    """A step on all blocks of R m numbers, there (sign 1) or back (-1); there, to the product, and back (0).
-
-    is_real: the imaginary parts are not read, but taken for 0.
+    is_real: imaginary parts are taken for 0, and on the way back not written.
     """
 
     @intrinsic
-    def step(typingctx, z, half, m, twiddles, values, direction):
+    def step(typingctx, z, half, size, radix, twiddles):
         def codegen(context, builder, signature, args):
             registers = Registers(context, builder, signature, args)
-            numbers, lanes = Complexes(registers), registers.lanes
-            half, m = registers.index(1), registers.index(2)
-            size = builder.mul(m, m.type(radix))
-            to_imaginary = builder.mul(half, m.type(lanes))
-            strides = [builder.mul(m, m.type(k * lanes)) for k in range(radix)]
-
-            def parts_of(which: int, e):  # addresses, of two pointers and strides that all blocks share
-                real = registers.address(which, builder.mul(e, m.type(lanes)))
-                bases = real, builder.gep(real, [to_imaginary])
-                return [[builder.gep(base, [stride]) for base in bases] for stride in strides]
-
-            with cgutils.for_range(builder, builder.udiv(half, size)) as blocks:
-                at, first = builder.mul(blocks.index, m.type(2 * (radix - 1))), builder.mul(blocks.index, size)
-                with cgutils.for_range(builder, m) as elements:
-                    e = builder.add(first, elements.index)
-                    parts = parts_of(0, e)
-                    # Here and not once a block: they are operands in memory then, not registers that are spilled.
-                    w = [
-                        [registers.number(3, builder.add(at, at.type(2 * k + part))) for part in (0, 1)]
-                        for k in range(radix - 1)
-                    ]
-                    a: list[Any] = [[registers.load(part) for part in pair[: 1 if is_real else 2]] for pair in parts]
-                    if is_real:
-                        a[0].append(registers.constant(0.0))
-                    if sign >= 0:
-                        a[1:] = [numbers.times(x, twiddle, 1) for x, twiddle in zip(a[1:], w, strict=True)]
-                        a = numbers.transform(a, 1)
-                    if sign == 0:
-                        factor = registers.splat(5)
-                        a = [(real, builder.fmul(imaginary, factor)) for real, imaginary in a]
-                        v = [[registers.load(part) for part in pair] for pair in parts_of(4, e)]
-                        a = [numbers.times(x, y, 1) for x, y in zip(v, a, strict=True)]
-                    if sign <= 0:
-                        a = numbers.transform(a, -1)
-                        a[1:] = [numbers.times(x, twiddle, -1) for x, twiddle in zip(a[1:], w, strict=True)]
-                    for x, pair in zip(a, parts, strict=True):
-                        for value, part in zip(x, pair, strict=True):
-                            registers.save(value, part)
+            half, size, which = map(registers.index, (1, 2, 3))
+            choose(builder, which, radices, lambda radix: _step(registers, half, size, radix, sign, is_real))
             return context.get_dummy_value()
 
-        return types.void(z, half, m, twiddles, values, direction), codegen
+        return types.void(z, half, size, radix, twiddles), codegen
 
     return step
 
 
-_forward_3, _forward_4, _forward_8 = (_make_step(radix, 1) for radix in (3, 4, 8))
-_forward_3_real, _forward_4_real, _forward_8_real = (_make_step(radix, 1, is_real=True) for radix in (3, 4, 8))
-_product_4, _product_8 = (_make_step(radix, 0) for radix in (4, 8))
-_backward_3, _backward_4, _backward_8 = (_make_step(radix, -1) for radix in (3, 4, 8))
+def _step(registers: Registers, half, size, radix: int, sign: int, is_real: bool) -> None:
+    """The code of such a step; z and twiddles: arguments 0 and 4."""
+    builder, numbers, at = registers.builder, Complexes(registers), registers.at
+    m = builder.udiv(size, size.type(radix))
+    strides = [builder.mul(m, m.type(k)) for k in range(radix)]
+    with cgutils.for_range(builder, builder.udiv(half, size)) as blocks:
+        block = at(registers.rows(0), builder.mul(blocks.index, size))
+        of_block = at(registers.arguments[4][1], builder.mul(blocks.index, size.type(2 * (radix - 1))))
+        with cgutils.for_range(builder, m) as elements:
+            real = at(block, elements.index)
+            imaginary = at(real, half)
+            places = [(at(real, stride), at(imaginary, stride)) for stride in strides]
+            w = load_twiddles(registers, of_block, radix)
+            if sign > 0:
+                a: list[Any] = [(registers.load(x), None if is_real else registers.load(y)) for x, y in places]
+                a[1:] = [numbers.times(x, twiddle, 1) for x, twiddle in zip(a[1:], w, strict=True)]
+                a = numbers.transform(a, 1)
+            else:
+                a = numbers.transform([tuple(map(registers.load, pair)) for pair in places], -1)
+                a[1:] = [numbers.times(x, twiddle, -1) for x, twiddle in zip(a[1:], w, strict=True)]
+            for (x, y), (to_x, to_y) in zip(a, places, strict=True):
+                registers.save(x, to_x)
+                if sign > 0 or not is_real:
+                    registers.save(y, to_y)
+
+
+_first_there, _first_back = (_make_step(FIRSTS, sign) for sign in (1, -1))
+_first_there_real, _first_back_real = (_make_step((REAL,), sign, is_real=True) for sign in (1, -1))
+_step_there, _step_back = (_make_step((LAST,), sign) for sign in (1, -1))
+
+
+class _Last:
+    """What the intrinsics below do with a block of the last step: (z, values, odd, half, twiddles, other)."""
+
+    def __init__(self, registers: Registers, block):
+        self.registers, self.builder, self.numbers = registers, registers.builder, Complexes(registers)
+        self.block, self.half = block, registers.index(3)
+        blocks = self.builder.udiv(self.half, self.half.type(LAST))
+        has_odd = not isinstance(registers.arguments[2][0], types.NoneType)
+        self.parts = [self.half.type(0), self.builder.mul(blocks, blocks.type(LAST + 2))][: 1 + has_odd]  # of responses
+        place = self.builder.mul(block, block.type(2 * (LAST - 1)))
+        self.twiddles = load_twiddles(registers, registers.at(registers.arguments[4][1], place), LAST)
+
+    def rows(self, which: int, first, stride: int = LAST) -> list:
+        """Addresses of the block's rows, `stride` of them, of what begins at row `first`."""
+        begin = self.builder.add(first, self.builder.mul(self.block, self.block.type(stride)))
+        row = self.registers.at(self.registers.rows(which), begin)
+        return [self.registers.at(row, k) for k in range(stride)]
+
+    def places(self, which: int) -> list:
+        """Addresses of real and imaginary parts."""
+        return list(zip(self.rows(which, self.half.type(0)), self.rows(which, self.half), strict=True))
+
+    def complexes(self, which: int) -> list:
+        """The numbers there."""
+        return [tuple(map(self.registers.load, pair)) for pair in self.places(which)]
+
+    def responses(self, which: int) -> list:
+        """The response's values: real, or complex."""
+        return list(zip(*(map(self.registers.load, self.rows(which, part)) for part in self.parts), strict=True))
+
+    def there(self, a: list) -> list:
+        """The last step on the way there."""
+        turned = [self.numbers.times(x, w, 1) for x, w in zip(a[1:], self.twiddles, strict=True)]
+        return self.numbers.transform([a[0], *turned], 1)
+
+    def back(self, a: list, which: int) -> None:
+        """The first step on the way back."""
+        a = self.numbers.transform(a, -1)
+        a[1:] = [self.numbers.times(x, w, -1) for x, w in zip(a[1:], self.twiddles, strict=True)]
+        for x, pair in zip(a, self.places(which), strict=True):
+            for value, place in zip(x, pair, strict=True):
+                self.registers.save(value, place)
+
+    def product(self, a: list, responses: list, sign: int) -> list:
+        """i^sign times the product with the response, or with its conjugate where sign is negative."""
+
+        def times(x, h):
+            return self.numbers.times(x, h, sign) if len(h) == 2 else [self.builder.fmul(part, h[0]) for part in x]
+
+        return [self.numbers.turned(times(x, h), sign) for x, h in zip(a, responses, strict=True)]
+
+
+def _for_blocks(act):
+    """An intrinsic that does this with every block of the last step."""
+
+    @intrinsic
+    def product(typingctx, z, values, odd, half, twiddles, other):
+        def codegen(context, builder, signature, args):
+            registers = Registers(context, builder, signature, args)
+            half = registers.index(3)
+            with cgutils.for_range(builder, builder.udiv(half, half.type(LAST))) as blocks:
+                act(_Last(registers, blocks.index))
+            return context.get_dummy_value()
+
+        return types.void(z, values, odd, half, twiddles, other), codegen
+
+    return product
+
+
+@_for_blocks
+def _filtered(last):
+    """z: numbers, filtered in place; values: a response's."""
+    last.back(last.product(last.there(last.complexes(0)), last.responses(1), 1), 0)
+
+
+@_for_blocks
+def _unfiltered(last):
+    """z: numbers of the result; values: a response's; other: values of what is correlated with it."""
+    last.back(last.product(last.complexes(5), last.responses(1), -1), 0)
+
+
+@_for_blocks
+def _correlated(last):
+    """z: numbers; values: of what is correlated with it; other: the result, as blocks of LAST + 2 rows."""
+    numbers = last.numbers
+    pairs = zip(last.complexes(1), last.there(last.complexes(0)), strict=True)
+    products = [numbers.turned(numbers.times(g, x, -1), -1) for g, x in pairs]
+    for part, values in zip(last.parts, zip(*products, strict=True), strict=False):
+        sums = numbers.half_sums(list(values))
+        sums[1:] = [numbers.times(x, w, 1) for x, w in zip(sums[1:], last.twiddles[: LAST // 2], strict=True)]
+        rows = last.rows(5, part, LAST + 2)
+        for k, x in enumerate(sums):
+            for value, row in zip(x, (rows[k], rows[LAST + 1 - k]), strict=True):
+                last.registers.save(value, row)
 
 
 # ------------------------------------------------------------------------------------------------------ there and back
 
 
 @helper
-def _forward(z, transform, last, is_real):
-    """The steps before step `last`; then, numbers in its blocks, and where its twiddles begin."""
-    half, m, at = transform.half, transform.half, 0
-    for step in range(last):
-        radix, w = transform.radices[step], pointer(transform.twiddles, at)
-        at += 2 * (radix - 1) * (half // m)
-        m //= radix
-        if is_real and step == 0:
-            if radix == 8:
-                _forward_8_real(z, half, m, w, w, 0)
-            elif radix == 4:
-                _forward_4_real(z, half, m, w, w, 0)
-            else:
-                _forward_3_real(z, half, m, w, w, 0)
-        elif radix == 8:
-            _forward_8(z, half, m, w, w, 0)
-        elif radix == 4:
-            _forward_4(z, half, m, w, w, 0)
-        else:
-            _forward_3(z, half, m, w, w, 0)
-    return m, at
+def _there(z, is_real, transform):
+    """The steps before the last one."""
+    out_of_line()
+    half, first = transform.half, transform.first
+    if is_real:
+        _first_there_real(z, half, half, first, transform.twiddles)
+    else:
+        _first_there(z, half, half, first, transform.twiddles)
+    size = half // first
+    while size > LAST:
+        _step_there(z, half, size, LAST, twiddles_of(transform, half // size))
+        size //= LAST
 
 
 @helper
+def _back(z, is_real, transform):
+    """The same steps undone."""
+    out_of_line()
+    half, first = transform.half, transform.first
+    size = LAST * LAST
+    while size <= half // first:
+        _step_back(z, half, size, LAST, twiddles_of(transform, half // size))
+        size *= LAST
+    if is_real:
+        _first_back_real(z, half, half, first, transform.twiddles)
+    else:
+        _first_back(z, half, half, first, transform.twiddles)
+
+
+@helper
+def _last_twiddles(transform):
+    return twiddles_of(transform, transform.half // LAST)
+
+
+@njit(inline="always")
 def forward(z, transform):
     """From rows of numbers to values, in place."""
-    _forward(z, transform, transform.n_steps, False)
+    _there(z, False, transform)
+    _step_there(z, transform.half, LAST, LAST, _last_twiddles(transform))
 
 
-@helper
-def multiply(z, is_real, values, direction, transform):
-    """From rows of numbers to those of the product, half times as large, in place.
+@njit(inline="always")
+def filtered(x, is_real, h, odd, transform):
+    """From rows of numbers to those of h x, M rows up, M times as large, in place; h: the response's values.
 
-    is_real: the second half of the rows counts as zeros, whatever is there.
-    direction: 1 for the product with the polynomial of the values, -1 for its correlation with z, sum_l z[l] v[n + l].
+    is_real: the second half of the rows counts as zeros, whatever is there. odd: None where taps are symmetric.
     """
-    half, last = transform.half, transform.n_steps - 1
-    m, at = _forward(z, transform, last, is_real)
-    radix, w = transform.radices[last], pointer(transform.twiddles, at)
-    if radix == 8:
-        _product_8(z, half, 1, w, values, direction)
-    else:
-        _product_4(z, half, 1, w, values, direction)
-    for step in range(last - 1, -1, -1):
-        radix = transform.radices[step]
-        at -= 2 * (radix - 1) * (half // (m * radix))
-        w = pointer(transform.twiddles, at)
-        if radix == 8:
-            _backward_8(z, half, m, w, w, 0)
-        elif radix == 4:
-            _backward_4(z, half, m, w, w, 0)
-        else:
-            _backward_3(z, half, m, w, w, 0)
-        m *= radix
+    _there(x, is_real, transform)
+    _filtered(x, h, odd, transform.half, _last_twiddles(transform), x)
+    _back(x, False, transform)
+
+
+@njit(inline="always")
+def unfiltered(g, h, odd, is_real, transform, x):
+    """x = rows of M sum_l h[l] g[n + l] from the values of g, whose number 0 is at row M. is_real: the first half."""
+    _unfiltered(x, h, odd, transform.half, _last_twiddles(transform), g)
+    _back(x, is_real, transform)
+
+
+@njit(inline="always")
+def correlated(x, is_real, g, odd, transform, h):
+    """h = response of the sums, sums over n of x[n] g[n + l], in blocks (see fir_response). Overwrites x."""
+    _there(x, is_real, transform)
+    _correlated(x, g, odd, transform.half, _last_twiddles(transform), h)

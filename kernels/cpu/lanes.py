@@ -1,7 +1,8 @@
 """Between sequences that lie in memory one after the other, and rows: one lane a sequence (see fir_transform).
 
     load_lanes      row i, lane j = number starts[j] + i of an array; 0 where that is before lows[j] or from highs[j] on
-    store_lanes     number i of sequence j = row i, lane j; sequences of n_rows numbers
+    load_overlaps   the same where sequences start `block` numbers after each other, all inside of the array
+    store_lanes     number i of sequence j = row i, lane j; sequences that start `stride` numbers after each other
     add_lanes       number starts[j] + i of an array += row i, lane j
     overlap_lanes   the same where sequences start `block` numbers after each other, within the rows
 
@@ -19,7 +20,9 @@ from fastddsp.kernels.cpu.simd import (
     Vector,
     _pointer,
     load_register,
+    moved_down,
     moved_up,
+    out_of_line,
     pointer,
     register_width,
     store,
@@ -134,6 +137,7 @@ def load_lanes(array, lanes, n_rows, stage, rows):
     lanes: pointer to int64 starts, lows and highs, one of each a lane; starts may be changed. stage: room for as many
     numbers as the rows have, by way of which they go where a lane has zeros.
     """
+    out_of_line()
     width, inside, source = register_width(rows), True, array
     for j in range(width):
         inside &= lanes[width + j] <= lanes[j] and lanes[j] + n_rows <= lanes[2 * width + j]
@@ -148,11 +152,27 @@ def load_lanes(array, lanes, n_rows, stage, rows):
 
 
 @helper
-def store_lanes(rows, n_rows, sequences):
-    """Lanes of n_rows rows, a multiple of a register's lanes, as sequences one after the other."""
+def load_overlaps(array, starts, block, n_rows, rows):
+    """Fill n_rows rows from where numbers follow: starts[j] = starts[0] + j block; block: whole registers.
+
+    Rows from `block` on are what lies that much before them, a lane further: no more squares to turn.
+    """
+    width = register_width(rows)
+    for i in range(0, min(block, n_rows), width):
+        _load_square(array, starts, i, rows, i * width)
+    following = pointer(array, starts[width - 1])
+    for i in range(block, n_rows):
+        store(rows, i * width, moved_down(load_register(rows, (i - block) * width), following[i]))
+
+
+@helper
+def store_lanes(rows, n_rows, sequences, stride):
+    """Lanes of n_rows rows, at least as many as a register has lanes, as sequences."""
+    out_of_line()
     width = register_width(rows)
     for i in range(0, n_rows, width):
-        _store_square(rows, i * width, sequences, i, n_rows)
+        i = min(i, n_rows - width)  # the last square overlaps the one before
+        _store_square(rows, i * width, sequences, i, stride)
 
 
 @helper

@@ -23,7 +23,10 @@ with AVX-512, eight with AVX2.
     dot(a, b)               the sum over all lanes of a*b, a scalar
     ramp(array)             lane l holds l, as array's element type
     load_register(array, i) one register of lanes: array[i : i + WIDTH]
+    load_some(array, i, n)  the same of n lanes at most, zeros in the others, whose numbers are not touched
+    store_some(array, i, v, n)                  the reverse
     moved_up(v, x)          lane j holds lane j - 1 of v, lane 0 holds x
+    moved_down(v, x)        lane j holds lane j + 1 of v, the last lane holds x
     claim(array, i)         ask for the cache line of array[i], to write there soon; it may lie outside
     sum_rows(array, i)      the sums of WIDTH rows of WIDTH lanes each (a transposing sum)
     out_of_line()           said inside a function: it is never inlined, so what it needs does not crowd its callers
@@ -380,16 +383,70 @@ def load_register(typingctx, array, index):
     return vector(array, index), codegen
 
 
+def _first_lanes(context, builder, signature, args, which: int, vector: Vector):
+    """Of the register at array[index], args[0] and args[1]: address, alignment, and the mask of args[which] lanes."""
+    index, n = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, which))
+    kind = context.get_value_type(vector)
+    address, align = _pointer(context, builder, signature.args[0], args[0], index, kind)
+    splat = _broadcast(context, builder, n, types.intp, Vector(types.intp, vector.lanes))
+    return address, ir.IntType(32)(align), builder.icmp_signed("<", _constant(splat.type, range(vector.lanes)), splat)
+
+
+def _masked(builder, operation: str, result, value_type, *args):
+    """A call of llvm.masked.load or .store."""
+    name = (
+        f"llvm.masked.{operation}.v{value_type.count}f{64 if isinstance(value_type.element, ir.DoubleType) else 32}.p0"
+    )
+    kind = ir.FunctionType(result, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+@intrinsic
+def load_some(typingctx, array, index, n):
+    """array[index : index + n] in the first lanes of a register, or as many as it has; zeros in the others."""
+    vector = Vector(array.dtype, width_of(array.dtype))
+
+    def codegen(context, builder, signature, args):
+        address, align, mask = _first_lanes(context, builder, signature, args, 2, vector)
+        kind = context.get_value_type(vector)
+        return _masked(builder, "load", kind, kind, address, align, mask, _constant(kind, [0.0] * kind.count))
+
+    return vector(array, index, n), codegen
+
+
+@intrinsic
+def store_some(typingctx, array, index, value, n):
+    """array[index : index + n] = the first lanes of a register, or as many as it has."""
+
+    def codegen(context, builder, signature, args):
+        address, align, mask = _first_lanes(context, builder, signature, args, 3, value)
+        _masked(builder, "store", ir.VoidType(), args[2].type, args[2], address, align, mask)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value, n), codegen
+
+
+def _moved(vector, scalar, lanes):
+    """Typing and code of a vector's lanes in another order; the one after its last stands for the scalar."""
+
+    def codegen(context, builder, signature, args):
+        other = _broadcast(context, builder, args[1], signature.args[1], vector)
+        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [*lanes])
+        return builder.shuffle_vector(args[0], other, order)
+
+    return vector(vector, scalar), codegen
+
+
 @intrinsic
 def moved_up(typingctx, vector, first):
     """Every lane in the next one, `first` in lane 0."""
+    return _moved(vector, first, [vector.lanes, *range(vector.lanes - 1)])
 
-    def codegen(context, builder, signature, args):
-        before = _broadcast(context, builder, args[1], signature.args[1], vector)
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [vector.lanes, *range(vector.lanes - 1)])
-        return builder.shuffle_vector(args[0], before, lanes)
 
-    return vector(vector, first), codegen
+@intrinsic
+def moved_down(typingctx, vector, last):
+    """Every lane in the one before, `last` in the last lane."""
+    return _moved(vector, last, range(1, vector.lanes + 1))
 
 
 @intrinsic

@@ -1,37 +1,73 @@
-"""Products of polynomials in lanes against numpy.convolve; the way into lanes and back against a transposed copy."""
+"""Filters in lanes and their adjoints against numpy.convolve; the way into lanes and back against a transposed copy."""
 
 import numpy as np
 import pytest
 from numba import njit
 
-from fastddsp.kernels.cpu.fir_transform import Transform, forward, make_transform, multiply, transform_sizes
-from fastddsp.kernels.cpu.lanes import add_lanes, load_lanes, store_lanes
+from fastddsp.kernels.cpu.fir_response import response_of_taps, stays, taps_of_response
+from fastddsp.kernels.cpu.fir_transform import (
+    REAL,
+    Transform,
+    correlated,
+    filtered,
+    forward,
+    make_transform,
+    response_rows,
+    transform_sizes,
+    unfiltered,
+)
+from fastddsp.kernels.cpu.lanes import add_lanes, load_lanes, load_overlaps, store_lanes
 from fastddsp.kernels.cpu.simd import REGISTER_BYTES, pointer
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: d.__name__)
 SIZES = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536]
+PARTS = pytest.mark.parametrize("odd", [None, True], ids=["symmetric taps", "any taps"])
 
 
 @njit
-def _product(a, is_real, b, direction, radices, twiddles):
-    transform = Transform(len(a) // 2, len(radices), pointer(radices, 0), pointer(twiddles, 0))
-    forward(pointer(b, 0), transform)
-    multiply(pointer(a, 0), is_real, pointer(b, 0), direction, transform)
+def _respond(rows, transform, h, room):
+    """h = responses of parts of taps [parts, rows, lanes]."""
+    width = rows.shape[2]
+    for part in range(len(rows)):
+        response = pointer(h, part * response_rows(transform.half) * width)
+        first, second = (response, pointer(room, 0)) if stays(transform) else (pointer(room, 0), response)
+        for i in range(rows.shape[1] * width):
+            first[i] = rows[part].reshape(-1)[i]
+        response_of_taps(first, second, transform)
+
+
+@njit
+def _filter(x, is_real, rows, odd, h, half, first, twiddles):
+    transform = Transform(half, first, pointer(twiddles, 0))
+    _respond(rows, transform, h, x.copy())
+    filtered(pointer(x, 0), is_real, pointer(h, 0), odd, transform)
+
+
+@njit
+def _unfilter(g, is_real, rows, odd, h, x, half, first, twiddles):
+    transform = Transform(half, first, pointer(twiddles, 0))
+    _respond(rows, transform, h, x)
+    forward(pointer(g, 0), transform)
+    unfiltered(pointer(g, 0), pointer(h, 0), odd, is_real, transform, pointer(x, 0))
+
+
+@njit
+def _correlate(x, is_real, g, odd, sums, h, half, first, twiddles):
+    transform = Transform(half, first, pointer(twiddles, 0))
+    forward(pointer(g, 0), transform)
+    correlated(pointer(x, 0), is_real, pointer(g, 0), odd, transform, pointer(h, 0))
+    for part in range(len(sums)):
+        response = pointer(h, part * response_rows(half) * x.shape[1])
+        taps_of_response(response, pointer(x, 0), transform)
+        for i in range(sums.shape[1] * sums.shape[2]):
+            sums[part].reshape(-1)[i] = response[i] if stays(transform) else x.reshape(-1)[i]
 
 
 @njit
 def _there_and_back(sequences, lanes, n_rows, stage, rows, back, sums, starts):
     load_lanes(pointer(sequences, 0), pointer(lanes, 0), n_rows, pointer(stage, 0), pointer(rows, 0))
-    store_lanes(pointer(rows, 0), n_rows, pointer(back, 0))
+    store_lanes(pointer(rows, 0), n_rows, pointer(back, 0), n_rows)
     add_lanes(pointer(rows, 0), n_rows, pointer(sums, 0), pointer(starts, 0))
-
-
-def product(a: np.ndarray, b: np.ndarray, size: int, direction: int = 1, is_real: bool = False) -> np.ndarray:
-    """The kernel's product of polynomials [numbers, lanes], [size, lanes]."""
-    radices, twiddles = make_transform(size)
-    padded = [np.concatenate([x, np.zeros((size - len(x), x.shape[1]), x.dtype)]) for x in (a, b)]
-    _product(padded[0], is_real, padded[1], direction, np.array(radices), twiddles.astype(a.dtype))
-    return padded[0] / (size // 2)
 
 
 def noise(dtype, *lengths: int) -> list[np.ndarray]:
@@ -40,35 +76,84 @@ def noise(dtype, *lengths: int) -> list[np.ndarray]:
     return [rng.standard_normal((n, REGISTER_BYTES // np.dtype(dtype).itemsize)).astype(dtype) for n in lengths]
 
 
-@DTYPES
-@pytest.mark.parametrize("size", SIZES)
-def test_values_multiply_to_the_convolution(dtype, size):
-    a, b = noise(dtype, size // 3, size - size // 3 + 1)
-    actual = product(a, b, size)
-    for lane in range(a.shape[1]):
-        expected = np.convolve(a[:, lane].astype(float), b[:, lane].astype(float))
-        atol = 4 * np.log2(size) * np.finfo(dtype).eps * np.linalg.norm(a[:, lane]) * np.linalg.norm(b[:, lane])
-        np.testing.assert_allclose(actual[:, lane], expected, rtol=0, atol=atol)
+class Problem:
+    """Samples x [size / 2, lanes], and taps of lags -size / 4..size / 4, as the kernels want them."""
+
+    def __init__(self, size: int, odd, dtype):
+        self.half, (self.first, self.twiddles) = size // 2, make_transform(size)
+        self.twiddles, self.before = self.twiddles.astype(dtype), size // 4
+        self.x, self.g, after, before = noise(dtype, self.half, size, self.before, self.before)
+        self.taps = np.concatenate([before[::-1] if odd else after[::-1], noise(dtype, 1)[0], after])
+        earlier, later = self.taps[self.before :: -1], self.taps[self.before :]
+        self.rows = np.zeros((2 if odd else 1, self.half + 1, self.x.shape[1]), dtype)
+        self.rows[0, : self.before + 1] = (later + earlier) / 2
+        if odd:
+            self.rows[1, self.half - self.before :][: self.before + 1] = ((later - earlier) / 2)[::-1]
+        self.h = np.full((len(self.rows) * response_rows(self.half), self.x.shape[1]), np.nan, dtype)
+        self.is_real, self.plan = self.first == REAL, (self.half, self.first, self.twiddles)
+
+    def padded(self, x: np.ndarray) -> np.ndarray:
+        """x, then zeros where kernels read them."""
+        room = np.full((2 * self.half, x.shape[1]), np.nan, x.dtype)
+        room[: self.half * (1 if self.is_real else 2)] = 0
+        room[: len(x)] = x
+        return room
+
+    def moved(self, rows: np.ndarray, back: bool = False) -> np.ndarray:
+        """Numbers from -before on, as rows M up, modulo t^N + 1; or back."""
+        signs = np.repeat([1, -1], [self.half + self.before, self.half - self.before])[:, None].astype(rows.dtype)
+        shift = self.half - self.before
+        return np.roll(rows, -shift, 0) * signs if back else np.roll(rows * signs, shift, 0)
+
+    def close(self, actual, expected, *factors) -> None:
+        """Whether errors are those of rounding; factors: of the products that were summed."""
+        eps = 4 * np.log2(4 * self.half) * np.finfo(actual.dtype).eps
+        atol = eps * np.prod([np.linalg.norm(factor) for factor in factors])
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
 
 
 @DTYPES
+@PARTS
 @pytest.mark.parametrize("size", SIZES)
-def test_conjugates_multiply_to_the_correlation(dtype, size):
-    (a, b), kept = noise(dtype, size // 4, size), size - size // 4 + 1
-    actual = product(a, b, size, -1)[:kept]
-    for lane in range(a.shape[1]):
-        expected = np.correlate(b[:, lane].astype(float), a[:, lane].astype(float), "valid")
-        atol = 4 * np.log2(size) * np.finfo(dtype).eps * np.linalg.norm(a[:, lane]) * np.linalg.norm(b[:, lane])
-        np.testing.assert_allclose(actual[:, lane], expected, rtol=0, atol=atol)
+def test_what_is_filtered_is_the_convolution_with_the_taps(dtype, odd, size):
+    problem = Problem(size, odd, dtype)
+    x = problem.padded(problem.x)
+    _filter(x, problem.is_real, problem.rows, odd, problem.h, *problem.plan)
+    actual = problem.moved(x / problem.half, back=True)
+    for lane in range(x.shape[1]):
+        samples, taps = problem.x[:, lane].astype(float), problem.taps[:, lane].astype(float)
+        problem.close(actual[:, lane], np.convolve(samples, taps)[: len(actual)], samples, taps)
 
 
 @DTYPES
+@PARTS
 @pytest.mark.parametrize("size", SIZES)
-def test_half_of_the_rows_may_be_left_out(dtype, size):
-    a, b = noise(dtype, size, size // 2)
-    expected = product(np.concatenate([a[: size // 2], np.zeros_like(a[size // 2 :])]), b, size)
-    atol = 4 * np.log2(size) * np.finfo(dtype).eps * size
-    np.testing.assert_allclose(product(a, b, size, is_real=True), expected, rtol=0, atol=atol)
+def test_what_is_unfiltered_is_the_correlation_with_the_taps(dtype, odd, size):
+    problem = Problem(size, odd, dtype)
+    g, x = problem.moved(problem.g), np.full((2 * size, problem.g.shape[1]), np.nan, dtype)
+    _unfilter(g, problem.is_real, problem.rows, odd, problem.h, x, *problem.plan)
+    for lane in range(g.shape[1]):
+        heard, taps = problem.g[:, lane].astype(float), problem.taps[:, lane].astype(float)
+        expected = np.correlate(heard, taps, "valid")[: problem.half]
+        problem.close(x[: len(expected), lane] / problem.half, expected, heard, taps)
+
+
+@DTYPES
+@PARTS
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_correlated_are_the_gradients_of_both_parts(dtype, odd, size):
+    problem = Problem(size, odd, dtype)
+    x, g, sums = problem.padded(problem.x), problem.moved(problem.g), np.zeros_like(problem.rows)
+    _correlate(x, problem.is_real, g, odd, sums, problem.h, *problem.plan)
+    sums /= problem.half
+    for lane in range(x.shape[1]):
+        samples, heard = problem.x[:, lane].astype(float), problem.g[:, lane].astype(float)
+        of_taps = np.correlate(heard, samples, "valid")[: 2 * problem.before + 1]
+        earlier, later = of_taps[problem.before :: -1], of_taps[problem.before :]
+        problem.close(sums[0, : len(later), lane], (later + earlier) / 2, samples, heard)
+        if odd:
+            actual = sums[1, problem.half - problem.before : problem.half, lane][::-1]
+            problem.close(actual, ((later - earlier) / 2)[1:], samples, heard)
 
 
 @pytest.mark.parametrize("least", [1, 33, 97, 191, 192, 193, 500])
@@ -76,7 +161,7 @@ def test_sizes_are_the_smallest_that_suffice(least):
     for size in transform_sizes(least):
         assert size >= least
         assert size == min(transform_sizes(1)) or size // 2 < max(least, 32)
-        assert np.prod(make_transform(size)[0]) == size // 2
+        assert (size // 2 // make_transform(size)[0]).bit_count() == 1
 
 
 @DTYPES
@@ -101,3 +186,23 @@ def test_sequences_go_into_lanes_and_back(dtype, inside):
     for place, sequence in zip(places, expected, strict=True):
         added[place : place + n_rows] += sequence
     np.testing.assert_allclose(sums, added, rtol=0, atol=width * np.finfo(dtype).eps * 4)
+
+
+@njit
+def _overlapping(array, starts, block, n_rows, rows, back):
+    load_overlaps(pointer(array, 0), pointer(starts, 0), block, n_rows, pointer(rows, 0))
+    store_lanes(pointer(rows, 0), n_rows, pointer(back, 0), n_rows + 1)
+
+
+@DTYPES
+@pytest.mark.parametrize("more", [1, 2])
+def test_sequences_that_overlap_are_loaded_once(dtype, more):
+    width = REGISTER_BYTES // np.dtype(dtype).itemsize
+    block, n_rows = more * width, 3 * width - 1
+    array = np.random.default_rng(2).standard_normal(7 + width * block + n_rows).astype(dtype)
+    starts = 7 + block * np.arange(width)
+    rows, back = np.full((3 * width, width), np.nan, dtype), np.zeros((width, n_rows + 1), dtype)
+    _overlapping(array, starts.astype(np.int64), block, n_rows, rows, back)
+    expected = array[starts[:, None] + np.arange(n_rows)]
+    np.testing.assert_array_equal(rows[:n_rows], expected.T)
+    np.testing.assert_array_equal(back, np.pad(expected, ((0, 0), (0, 1))))
