@@ -27,15 +27,14 @@ def draw_frequencies(kind: str, rng, shape: tuple[int, ...], sample_rate: float)
     return frequencies.astype(np.float32)
 
 
-def tolerance(dtype, n_samples: int, turns: float) -> float:
+def tolerance(dtype, n_samples: int) -> float:
     """Error of one partial of amplitude 1 that the arithmetic explains.
 
     Polynomial, fold, mask and envelope: 8 eps. Phase: float32 takes 18.5 units of 2^-32 turns (see
-    kernels.cpu.partial_phases); float64 the grid of 2^-50 turns; the specification adds up roundings of float64: of a
-    sample's turns, `turns` at most before whole ones are dropped, and of the sum.
+    kernels.cpu.partial_phases); float64 the grid of 2^-50 turns; the specification adds up roundings of float64 turns.
     """
     phase = 18.5 * 2.0**-32 if dtype == np.float32 else 2.0**-50
-    return 8 * np.finfo(dtype).eps + 2 * np.pi * (phase + n_samples * 2.0**-54 * (1 + turns))
+    return 8 * np.finfo(dtype).eps + 2 * np.pi * (phase + n_samples * 2.0**-54)
 
 
 @st.composite
@@ -78,7 +77,7 @@ def test_kernels_equal_their_specification(dtype, problem, quarter_turns):
     bank.gradient(g, amplitudes, final, d_amplitudes, d_frequencies, d_initial)
 
     # A sum of products in float32 adds its own rounding: eps a step along the longest chain, one lane's samples.
-    one = tolerance(dtype, timeline.n_samples, np.abs(frequencies).max() / sample_rate)
+    one = tolerance(dtype, timeline.n_samples)
     chain = one + np.finfo(dtype).eps * (8 + timeline.longest_interval / 16)
     for b in range(2):
         f, a, gb = (x[b].astype(float) for x in (frequencies, amplitudes, g))
