@@ -9,6 +9,7 @@ from fastddsp.kernels.cpu.simd import (
     out_of_line,
     register_width,
     splat,
+    splat_register,
     store,
     store_some,
 )
@@ -17,9 +18,8 @@ from fastddsp.kernels.cpu.simd import (
 @helper(forceinline=True)
 def zero(target, i, n):
     """target[i : i + n] = 0."""
-    zeros = load_some(target, i, 0)
     for k in range(0, n, register_width(target)):
-        store_some(target, i + k, zeros, n - k)
+        store_some(target, i + k, n - k, splat_register(target, 0.0))
 
 
 @helper(forceinline=True)
@@ -57,16 +57,19 @@ def claim_run(target, i, n):
 def copy(source, i, target, j, n):
     """target[j : j + n] = source[i : i + n]; the two may overlap if j < i."""
     out_of_line()
+    some = splat_register(source, 0.0)
     for k in range(0, n, register_width(source)):
-        store_some(target, j + k, load_some(source, i + k, n - k), n - k)
+        store_some(target, j + k, n - k, load_some(source, i + k, n - k, some))
 
 
 @helper
 def add(source, i, target, j, n):
     """target[j : j + n] += source[i : i + n]."""
     out_of_line()
+    some = splat_register(source, 0.0)
     for k in range(0, n, register_width(source)):
-        store_some(target, j + k, load_some(target, j + k, n - k) + load_some(source, i + k, n - k), n - k)
+        total = load_some(target, j + k, n - k, some) + load_some(source, i + k, n - k, some)
+        store_some(target, j + k, n - k, total)
 
 
 @helper

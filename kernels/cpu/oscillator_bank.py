@@ -27,16 +27,18 @@ from numba import from_dtype
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.blocks import block_count, top_bits
 from fastddsp.kernels.cpu.compile import helper, kernel
-from fastddsp.kernels.cpu.partial_lanes import like, load_some, store_some, to_double, to_element, to_phases
+from fastddsp.kernels.cpu.partial_lanes import like, to_double, to_element, to_phases
 from fastddsp.kernels.cpu.partial_phases import signed_quarter_turns
 from fastddsp.kernels.cpu.simd import (
     dot_fold,
     fma,
     lane_count,
     load_register,
+    load_some,
     register_width,
     select_ge,
     store,
+    store_some,
     sum_rows,
     width_of,
 )

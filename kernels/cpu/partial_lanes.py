@@ -1,10 +1,8 @@
-"""Vectors whose lanes are partials: rows of any length, and phases in 64 bits beside samples in 32.
+"""Vectors whose lanes are partials: phases in 64 bits beside samples in 32. Their rows end in load_some (see simd).
 
 A block (fastddsp.kernels.cpu.blocks) gives the number of lanes, whatever the element type:
 
     like(array)                        a block of zeros of array's element type
-    load_some(array, i, count, v)      as many lanes as v has: array[i : i + count], then zeros
-    store_some(array, i, count, v)     array[i : i + count] = the first lanes of v
     to_double(v), to_element(v, array) floating-point numbers as float64, and as those of array's element type
     to_phases(v)                       turns, float64, as 64-bit fractions of a turn; 0 where not finite
 """
@@ -14,7 +12,7 @@ from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from fastddsp.kernels.cpu.blocks import block_lanes
-from fastddsp.kernels.cpu.simd import Vector, _broadcast, _constant, _pointer
+from fastddsp.kernels.cpu.simd import Vector, _constant
 
 
 @intrinsic
@@ -26,47 +24,6 @@ def like(typingctx, array):
         return context.get_constant_null(vector)
 
     return vector(array), codegen
-
-
-def _masked(context, builder, signature, args, name: str, vector: Vector, before: list, after: list, result):
-    """Call llvm.masked.`name` on array, index, count = args[:3]."""
-    kind = context.get_value_type(vector)
-    index = context.cast(builder, args[1], signature.args[1], types.intp)
-    pointer, align = _pointer(context, builder, signature.args[0], args[0], index, kind)
-    lane = Vector(types.int64, vector.lanes)
-    count = _broadcast(context, builder, args[2], signature.args[2], lane)
-    mask = builder.icmp_signed("<", _constant(context.get_value_type(lane), range(vector.lanes)), count)
-    arguments = [*before, pointer, ir.Constant(ir.IntType(32), align), mask, *after]
-    letter = "i" if isinstance(vector.element, types.Integer) else "f"
-    name = f"llvm.masked.{name}.v{vector.lanes}{letter}{vector.element.bitwidth}.p0"
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(result, [a.type for a in arguments]), name
-    )
-    return builder.call(function, arguments)
-
-
-@intrinsic
-def load_some(typingctx, array, index, count, vector):
-    """As many lanes as `vector` has, of array's element type: array[index : index + count], then zeros."""
-    loaded = Vector(array.dtype, vector.lanes)
-
-    def codegen(context, builder, signature, args):
-        zeros = context.get_constant_null(loaded)
-        return _masked(context, builder, signature, args, "load", loaded, [], [zeros], zeros.type)
-
-    return loaded(array, index, count, vector), codegen
-
-
-@intrinsic
-def store_some(typingctx, array, index, count, vector):
-    """array[index : index + count] = the first lanes of `vector`."""
-
-    def codegen(context, builder, signature, args):
-        kind = signature.args[3]
-        _masked(context, builder, signature, args, "store", kind, [args[3]], [], ir.VoidType())
-        return context.get_dummy_value()
-
-    return types.void(array, index, count, vector), codegen
 
 
 @intrinsic

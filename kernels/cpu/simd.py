@@ -8,6 +8,7 @@ with AVX-512, eight with AVX2.
     load(array, i)          lanes array[i : i + LANES]; the array must be contiguous and long enough (pad it)
     store(array, i, v)      the reverse
     splat(array, x)         x in every lane, of array's element type
+    splat_register(array, x)                    the same, one register
     pointer(array, i)       address of array[i]; wherever an array is asked for here, a pointer will do, and pointer[j]
                             reads an element. Inner functions take pointers: an array argument costs two atomic
                             reference counts a call (half the time of a 64-sample tile of 18 harmonics) and tests for
@@ -23,8 +24,8 @@ with AVX-512, eight with AVX2.
     dot(a, b)               the sum over all lanes of a*b, a scalar
     ramp(array)             lane l holds l, as array's element type
     load_register(array, i) one register of lanes: array[i : i + WIDTH]
-    load_some(array, i, n)  the same of n lanes at most, zeros in the others, whose numbers are not touched
-    store_some(array, i, v, n)                  the reverse
+    load_some(array, i, n, v)                   as many lanes as v has: array[i : i + n], then zeros
+    store_some(array, i, n, v)                  array[i : i + n] = the first lanes of v
     moved_up(v, x)          lane j holds lane j - 1 of v, lane 0 holds x
     moved_down(v, x)        lane j holds lane j + 1 of v, the last lane holds x
     claim(array, i)         ask for the cache line of array[i], to write there soon; it may lie outside
@@ -207,15 +208,23 @@ def store(typingctx, array, index, value):
     return types.void(array, index, value), codegen
 
 
+def _splat(vector: Vector, array, scalar):
+    """Typing and code of a scalar in every lane."""
+    return vector(array, scalar), lambda context, builder, signature, args: _broadcast(
+        context, builder, args[1], signature.args[1], vector
+    )
+
+
 @intrinsic
 def splat(typingctx, array, scalar):
     """`scalar` in every lane of a tile of array's element type."""
-    vector = Vector(array.dtype, lanes_of(array.dtype))
+    return _splat(Vector(array.dtype, lanes_of(array.dtype)), array, scalar)
 
-    def codegen(context, builder, signature, args):
-        return _broadcast(context, builder, args[1], signature.args[1], vector)
 
-    return vector(array, scalar), codegen
+@intrinsic
+def splat_register(typingctx, array, scalar):
+    """The same, of one register."""
+    return _splat(Vector(array.dtype, width_of(array.dtype)), array, scalar)
 
 
 def _lanewise(op, float_op: str, int_op: str) -> None:
@@ -383,47 +392,45 @@ def load_register(typingctx, array, index):
     return vector(array, index), codegen
 
 
-def _first_lanes(context, builder, signature, args, which: int, vector: Vector):
-    """Of the register at array[index], args[0] and args[1]: address, alignment, and the mask of args[which] lanes."""
-    index, n = (context.cast(builder, args[i], signature.args[i], types.intp) for i in (1, which))
+def _masked(context, builder, signature, args, name: str, vector: Vector, before: list, after: list, result):
+    """Call llvm.masked.`name` on array, index, count = args[:3]."""
     kind = context.get_value_type(vector)
-    address, align = _pointer(context, builder, signature.args[0], args[0], index, kind)
-    splat = _broadcast(context, builder, n, types.intp, Vector(types.intp, vector.lanes))
-    return address, ir.IntType(32)(align), builder.icmp_signed("<", _constant(splat.type, range(vector.lanes)), splat)
-
-
-def _masked(builder, operation: str, result, value_type, *args):
-    """A call of llvm.masked.load or .store."""
-    name = (
-        f"llvm.masked.{operation}.v{value_type.count}f{64 if isinstance(value_type.element, ir.DoubleType) else 32}.p0"
+    index = context.cast(builder, args[1], signature.args[1], types.intp)
+    pointer, align = _pointer(context, builder, signature.args[0], args[0], index, kind)
+    lane = Vector(types.int64, vector.lanes)
+    count = _broadcast(context, builder, args[2], signature.args[2], lane)
+    mask = builder.icmp_signed("<", _constant(context.get_value_type(lane), range(vector.lanes)), count)
+    arguments = [*before, pointer, ir.Constant(ir.IntType(32), align), mask, *after]
+    letter = "i" if isinstance(vector.element, types.Integer) else "f"
+    name = f"llvm.masked.{name}.v{vector.lanes}{letter}{vector.element.bitwidth}.p0"
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(result, [a.type for a in arguments]), name
     )
-    kind = ir.FunctionType(result, [arg.type for arg in args])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+    return builder.call(function, arguments)
 
 
 @intrinsic
-def load_some(typingctx, array, index, n):
-    """array[index : index + n] in the first lanes of a register, or as many as it has; zeros in the others."""
-    vector = Vector(array.dtype, width_of(array.dtype))
+def load_some(typingctx, array, index, count, vector):
+    """As many lanes as `vector` has, of array's element type: array[index : index + count], then zeros."""
+    loaded = Vector(array.dtype, vector.lanes)
 
     def codegen(context, builder, signature, args):
-        address, align, mask = _first_lanes(context, builder, signature, args, 2, vector)
-        kind = context.get_value_type(vector)
-        return _masked(builder, "load", kind, kind, address, align, mask, _constant(kind, [0.0] * kind.count))
+        zeros = context.get_constant_null(loaded)
+        return _masked(context, builder, signature, args, "load", loaded, [], [zeros], zeros.type)
 
-    return vector(array, index, n), codegen
+    return loaded(array, index, count, vector), codegen
 
 
 @intrinsic
-def store_some(typingctx, array, index, value, n):
-    """array[index : index + n] = the first lanes of a register, or as many as it has."""
+def store_some(typingctx, array, index, count, vector):
+    """array[index : index + count] = the first lanes of `vector`."""
 
     def codegen(context, builder, signature, args):
-        address, align, mask = _first_lanes(context, builder, signature, args, 3, value)
-        _masked(builder, "store", ir.VoidType(), args[2].type, args[2], address, align, mask)
+        kind = signature.args[3]
+        _masked(context, builder, signature, args, "store", kind, [args[3]], [], ir.VoidType())
         return context.get_dummy_value()
 
-    return types.void(array, index, value, n), codegen
+    return types.void(array, index, count, vector), codegen
 
 
 def _moved(vector, scalar, lanes):
