@@ -15,7 +15,7 @@ import numpy as np
 from fastddsp.kernels.cpu.blocks import BLOCK, block_count, top_bits
 from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.phase import GRID_MASK, GRID_ROUND, fixed_point, frame_of, interval_start
-from fastddsp.kernels.cpu.simd import lane_count, load, pointer, store
+from fastddsp.kernels.cpu.simd import lane_count, load, out_of_line, pointer, store
 
 SILENT, CROSSING, AUDIBLE = 0, 1, 2
 """A partial in an interval: at or above Nyquist throughout, in part, or never."""
@@ -65,6 +65,7 @@ def partial_phases(frequencies, n_samples, n_intervals, first_frame, sample_rate
 @helper
 def _advance(a, c, before, n_partials, rates, after):
     """Phases after an interval whose frequencies go from a to c, from those before it."""
+    out_of_line()  # where it is vectorized
     lo, hi, fraction, per_sample, per_step = rates
     count, steps = hi - lo, (hi - lo) * (hi - lo - 1) // 2
     for k in range(n_partials):
@@ -156,6 +157,7 @@ def partial_phase_gradient(
 @helper
 def _fall(moment, stride, count, fraction, ratio, n, later, left, right):
     """One interval's share of the gradients of the frames at its two ends, and the sums of all cotangents so far."""
+    out_of_line()  # where it is vectorized
     whole = count * fraction + ratio * (count * (count - 1) // 2)
     for k in range(n):
         s, x, q = moment[k], moment[stride + k], moment[2 * stride + k]

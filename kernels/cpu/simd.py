@@ -357,7 +357,9 @@ def dot(typingctx, a, b):
 
 @intrinsic
 def out_of_line(typingctx):
-    """Keep the function that says this out of its callers: a rare path whose constants would be hoisted there."""
+    """Keep the function that says this out of its callers: a rare path whose constants would be hoisted there, what
+    they need several times, or a loop that LLVM vectorizes in a function of its own only.
+    """
 
     def codegen(context, builder, signature, args):
         attributes = builder.function.attributes
