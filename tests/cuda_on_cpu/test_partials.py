@@ -19,7 +19,7 @@ from tests.cuda_on_cpu import nvrtc
 from tests.cuda_on_cpu.conftest import executor_of
 from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden.compare import check
-from tests.kernels.test_partials import problems, tolerance
+from tests.kernels.test_partials import problems, tolerance, turns_a_sample
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 FEW_EXAMPLES = settings(
@@ -65,7 +65,7 @@ def test_kernels_equal_their_specification(executor, dtype, problem, quarter_tur
     audio, _, d_amplitudes, d_frequencies, d_initial = run_all((frequencies, amplitudes, g, initial), settings)
 
     # Of tests/kernels/test_partials.py; the longest chain of additions is a tile of samples and the sums of all tiles.
-    one = tolerance(dtype, timeline.n_samples)
+    one = tolerance(dtype, timeline.n_samples, turns_a_sample(frequencies, sample_rate))
     chain = one + np.finfo(dtype).eps * (8 + timeline.longest_interval / 16)
     for b in range(2):
         f, a, gb = (x[b].astype(float) for x in (frequencies, amplitudes, g))

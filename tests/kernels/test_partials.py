@@ -27,14 +27,22 @@ def draw_frequencies(kind: str, rng, shape: tuple[int, ...], sample_rate: float)
     return frequencies.astype(np.float32)
 
 
-def tolerance(dtype, n_samples: int) -> float:
-    """Error of one partial of amplitude 1 that the arithmetic explains.
+def tolerance(dtype, n_samples: int, turns: float = 0.5) -> float:
+    """Error of one partial of amplitude 1, that makes so many turns a sample at most, that the arithmetic explains.
 
     Polynomial, fold, mask and envelope: 8 eps. Phase: float32 takes 18.5 units of 2^-32 turns (see
-    kernels.cpu.partial_phases); float64 the grid of 2^-50 turns; the specification adds up roundings of float64 turns.
+    kernels.cpu.partial_phases); float64 the grid of 2^-50 turns. The specification adds up roundings of float64 turns.
+    A is off by four roundings of the kernel, each by up to 2^-53 of the turns a sample, which stay the same for a whole
+    interval (frequency at its first sample: two; 1 / sample_rate; their product), and D by three of its turns an
+    interval, of which the phase collects half: 5.5 in all.
     """
     phase = 18.5 * 2.0**-32 if dtype == np.float32 else 2.0**-50
-    return 8 * np.finfo(dtype).eps + 2 * np.pi * (phase + n_samples * 2.0**-54)
+    return 8 * np.finfo(dtype).eps + 2 * np.pi * (phase + n_samples * (2.0**-54 + 5.5 * turns * 2.0**-53))
+
+
+def turns_a_sample(frequencies, sample_rate: float) -> float:
+    """The most that any partial makes."""
+    return np.abs(frequencies).max() / sample_rate
 
 
 @st.composite
@@ -77,7 +85,7 @@ def test_kernels_equal_their_specification(dtype, problem, quarter_turns):
     bank.gradient(g, amplitudes, final, d_amplitudes, d_frequencies, d_initial)
 
     # A sum of products in float32 adds its own rounding: eps a step along the longest chain, one lane's samples.
-    one = tolerance(dtype, timeline.n_samples)
+    one = tolerance(dtype, timeline.n_samples, turns_a_sample(frequencies, sample_rate))
     chain = one + np.finfo(dtype).eps * (8 + timeline.longest_interval / 16)
     for b in range(2):
         f, a, gb = (x[b].astype(float) for x in (frequencies, amplitudes, g))
