@@ -3,6 +3,7 @@
 Errors name the argument, what was expected and what came.
 """
 
+from numbers import Integral, Real
 from typing import TypeGuard
 
 import torch
@@ -78,6 +79,7 @@ def same_device(**tensors: torch.Tensor) -> None:
 def positive(**numbers: float) -> None:
     """Raise unless every number is > 0."""
     for name, number in numbers.items():
+        _number(name, number)
         if not number > 0:
             raise ValueError(f"{name} must be > 0, got {number}")
 
@@ -85,8 +87,29 @@ def positive(**numbers: float) -> None:
 def not_negative(**numbers: float) -> None:
     """Raise unless every number is >= 0."""
     for name, number in numbers.items():
+        _number(name, number)
         if not number >= 0:
             raise ValueError(f"{name} must be >= 0, got {number}")
+
+
+def _number(name: str, number: object) -> None:
+    if not isinstance(number, Real | torch.SymInt | torch.SymFloat | torch.Tensor):
+        raise TypeError(f"{name} must be a number, got {type(number).__name__}")
+
+
+def whole(**numbers: int) -> None:
+    """Raise unless every number is a whole one."""
+    for name, number in numbers.items():
+        if isinstance(number, Integral | torch.SymInt):
+            continue
+        if not isinstance(number, torch.Tensor) or number.is_floating_point():
+            raise TypeError(f"{name} must be a whole number, got {number!r}")
+
+
+def count(**numbers: int) -> None:
+    """Raise unless every number is a whole one >= 0."""
+    whole(**numbers)
+    not_negative(**numbers)
 
 
 def one_of(name: str, value: object, choices: tuple) -> None:

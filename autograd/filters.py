@@ -266,10 +266,11 @@ def apply_window_to_impulse_response(impulse_response: Tensor, window_size: int 
       Impulse responses [..., taps], centre in the middle.
 
     Raises:
-      TypeError: the response is not float32 or float64.
+      TypeError: the response is not float32 or float64, or the size is not a whole number.
     """
     (impulse_response,) = checks.computed_in_float32(impulse_response)
     checks.same_kind(impulse_response=impulse_response)
+    checks.whole(window_size=window_size)
     ir_size = impulse_response.shape[-1]
     if causal:
         impulse_response = torch.fft.fftshift(impulse_response, dim=-1)
@@ -371,7 +372,7 @@ def frequency_filter(
 
 def _check_filter(magnitudes: Tensor, n_samples: int, window_size: int, backend: str) -> None:
     _check_bands(magnitudes)
-    checks.not_negative(window_size=window_size)
+    checks.count(window_size=window_size)
     if n_samples > 0:
         checks.positive(frames=magnitudes.shape[1])
     dispatch.check_backend(backend, magnitudes.device, cuda=True)
@@ -415,7 +416,7 @@ def filtered_noise(
     """
     magnitudes, noise = checks.computed_in_float32(magnitudes, noise)
     checks.shape("magnitudes", magnitudes, ("batch", "frames", "bands"))
-    checks.not_negative(n_samples=n_samples, offset=offset)
+    checks.count(n_samples=n_samples, offset=offset)
     batch = magnitudes.shape[0]
     if noise is not None:
         checks.shape("noise", noise, (batch, n_samples))

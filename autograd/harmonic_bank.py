@@ -358,9 +358,10 @@ def harmonic_bank(
     checks.same_kind(f0_hz=f0_hz, harmonic_amplitudes=harmonic_amplitudes)
     checks.one_of("amp_resample_method", amp_resample_method, METHODS)
     checks.positive(sample_rate=sample_rate)
-    checks.not_negative(n_samples=n_samples)
+    checks.count(n_samples=n_samples)
     dispatch.check_backend(backend, f0_hz.device, cuda=True)
     n_intervals = n_frames if n_intervals is None else n_intervals
+    checks.whole(n_intervals=n_intervals)
     if n_samples > 0:
         checks.positive(n_intervals=n_intervals, frames=n_frames)
     if initial_phase is None:

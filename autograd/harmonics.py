@@ -146,6 +146,7 @@ def angular_cumsum(angular_frequency: Tensor, chunk_size: int = 1000) -> Tensor:
     Raises:
         ValueError: there is no axis of samples, or chunk_size is not positive.
     """
+    checks.whole(chunk_size=chunk_size)
     checks.positive(chunk_size=chunk_size)
     if angular_frequency.ndim < 2:
         raise ValueError(f"angular_frequency must be [batch, samples, ...], got {list(angular_frequency.shape)}")

@@ -314,9 +314,10 @@ def sinusoidal_bank(
     checks.same_kind(frequencies_hz=frequencies_hz, amplitudes=amplitudes)
     checks.one_of("amp_resample_method", amp_resample_method, METHODS)
     checks.positive(sample_rate=sample_rate)
-    checks.not_negative(n_samples=n_samples)
+    checks.count(n_samples=n_samples)
     dispatch.check_backend(backend, frequencies_hz.device, cuda=True)
     n_intervals = n_frames if n_intervals is None else n_intervals
+    checks.whole(n_intervals=n_intervals)
     if n_samples > 0:
         checks.positive(n_intervals=n_intervals, frames=n_frames)
     if initial_phase is None:

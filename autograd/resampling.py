@@ -50,6 +50,7 @@ def resample(inputs: Tensor, n_timesteps: int, method: str = "linear", add_endpo
 
     Raises:
         ValueError: no such method, wrong number of axes, no frames, or fewer steps than frames with "window".
+        TypeError: n_timesteps is not a whole number.
     """
     checks.one_of("method", method, RESAMPLING_METHODS)
     if not 1 <= inputs.ndim <= 4:
@@ -58,6 +59,7 @@ def resample(inputs: Tensor, n_timesteps: int, method: str = "linear", add_endpo
         )
     axis = min(inputs.ndim - 1, 1)
     n_frames = inputs.shape[axis]
+    checks.whole(n_timesteps=n_timesteps)
     if n_frames < 1 or n_timesteps < 1:
         raise ValueError(
             f"inputs and output need at least one frame, got {n_frames} frames and {n_timesteps} timesteps"

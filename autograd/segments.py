@@ -64,7 +64,7 @@ def render_in_segments(
     n_amplitude, device = amplitudes.shape[-2], frequencies.device
     checks.one_of("amp_resample_method", method, RESAMPLING_METHODS)
     checks.positive(sample_rate=sample_rate)
-    checks.not_negative(n_samples=n_samples)
+    checks.count(n_samples=n_samples)
     dispatch.check_backend(backend, device, cuda=True)  # the bank knows whether it has them
     if initial_phase is not None:
         checks.shape("initial_phase", initial_phase, (*items, 1, n_phases))

@@ -358,7 +358,7 @@ def wavetable_synthesis(
     wavetables = _tables(wavetables, batch)
     checks.same_kind(frequencies=frequencies, amplitudes=amplitudes, wavetables=wavetables)
     checks.positive(sample_rate=sample_rate)
-    checks.not_negative(n_samples=n_samples)
+    checks.count(n_samples=n_samples)
     dispatch.check_backend(backend, frequencies.device, cuda=True)
     if n_samples > 0:
         checks.positive(frames=min(x.shape[1] for x in (frequencies, amplitudes, wavetables)))
@@ -397,6 +397,7 @@ def harmonic_distribution_to_wavetable(harmonic_distribution: torch.Tensor, n_wa
     checks.shape("harmonic_distribution", harmonic_distribution, ("batch", "frames", "harmonics"))
     checks.same_kind(harmonic_distribution=harmonic_distribution)
     n_harmonics = harmonic_distribution.shape[-1]
+    checks.whole(n_wavetable=n_wavetable)
     checks.positive(n_wavetable=n_wavetable)
     if n_wavetable < 2 * n_harmonics:
         raise ValueError(f"n_wavetable must be >= {2 * n_harmonics} for {n_harmonics} harmonics, got {n_wavetable}")

@@ -280,6 +280,13 @@ def test_a_negative_length_is_an_error(op):
         op(op.make(), -1)
 
 
+@pytest.mark.parametrize("wrong", [2.5, "5", torch.tensor(5.0)], ids=repr)
+@pytest.mark.parametrize("op", [op for op in OPS if op.n_samples], ids=str)
+def test_a_length_that_is_no_whole_number_is_named(op, wrong):
+    with pytest.raises(TypeError, match=re.escape(f"n_samples must be a whole number, got {wrong!r}")):
+        op(op.make(), wrong)
+
+
 # ------------------------------------------------------------------------------------------------ threads and processes
 
 

@@ -92,6 +92,14 @@ def test_errors_say_what_was_expected():
         filtered_noise(magnitudes, 50, seed=1, offset=-1)
 
 
+@pytest.mark.parametrize("wrong", [2.5, "257", None])
+def test_a_window_of_no_whole_number_of_samples_is_named(wrong):
+    with pytest.raises(TypeError, match=f"window_size must be a whole number, got {wrong!r}"):
+        frequency_filter(torch.zeros(2, 40), torch.zeros(2, 4, 9), wrong)
+    with pytest.raises(TypeError, match=f"window_size must be a whole number, got {wrong!r}"):
+        frequency_impulse_response(torch.zeros(2, 4, 9), wrong)
+
+
 # ------------------------------------------------------------------------------------------------- filters that glide
 
 

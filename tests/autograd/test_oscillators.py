@@ -280,6 +280,10 @@ def test_numbers_that_make_no_sense_are_named():
         harmonic_bank(f0_hz, amplitudes, 10, amp_resample_method="spline")
     with pytest.raises(ValueError, match="sample_rate must be > 0, got 0"):
         harmonic_bank(f0_hz, amplitudes, 10, sample_rate=0)
+    with pytest.raises(TypeError, match="sample_rate must be a number, got str"):
+        harmonic_bank(f0_hz, amplitudes, 10, sample_rate="16 kHz")
+    with pytest.raises(TypeError, match=r"n_intervals must be a whole number, got 2\.5"):
+        harmonic_bank(f0_hz, amplitudes, 10, n_intervals=2.5)
     with pytest.raises(ValueError, match="n_intervals must be > 0, got 0"):
         harmonic_bank(f0_hz, amplitudes, 10, n_intervals=0)
     with pytest.raises(ValueError, match="frames must be > 0, got 0"):

@@ -151,6 +151,11 @@ def test_errors_say_what_was_expected(inputs, args, message):
         resample(torch.zeros(inputs), **({"n_timesteps": 20} | args))
 
 
+def test_a_number_of_steps_that_is_not_whole_is_named():
+    with pytest.raises(TypeError, match=r"n_timesteps must be a whole number, got 20\.5"):
+        resample(torch.zeros(5), 20.5)
+
+
 def test_upsample_with_windows_wants_three_axes():
     with pytest.raises(ValueError, match=r"inputs must be \[batch, frames, channels\], got \[5\]"):
         upsample_with_windows(torch.zeros(5), 20)
