@@ -1,8 +1,8 @@
 """`python -m fastddsp.benchmarks.report`: the committed results as tables in README.md and docs/performance.md.
 
 Reads benchmarks/results/benchmarks.json (pytest-benchmark) and benchmarks/results/demo.json (the demo's metrics.json)
-and rewrites what stands between the results markers. No figure in the README is typed by hand. Comparisons that another
-processor made, benchmarks_amd.json, are a table of docs/performance.md.
+and rewrites what stands between the results markers. No figure in the README is typed by hand. Comparisons that other
+processors made, benchmarks_*.json, are tables of docs/performance.md.
 """
 
 import json
@@ -111,21 +111,24 @@ def tables() -> str:
         "--benchmark-json=benchmarks/results/benchmarks.json` and `python -m fastddsp.benchmarks.report`; "
         "medians of rounds in which all rivals take turns. "
         "The share counts what direct summation needs, also where FFTs run instead (K=1000, filters). "
-        "[Another processor's](docs/performance.md#another-processor).",
+        "[Other processors'](docs/performance.md#other-processors).",
     ]
     return "\n".join(lines)
 
 
-def table_of_another_machine() -> str:
-    """The comparisons that another processor made."""
-    machine, results = benchmarks("benchmarks_amd.json")
-    return "\n".join([*kernel_rows(results), "", f"{made_on(machine)}."])
+def tables_of_other_machines() -> str:
+    """The comparisons that other processors made."""
+    lines = []
+    for file in sorted((ROOT / "benchmarks/results").glob("benchmarks_*.json")):
+        machine, results = benchmarks(file.name)
+        lines += [f"{made_on(machine)} (`{file.name}`):", "", *kernel_rows(results), ""]
+    return "\n".join(lines[:-1])
 
 
 def main() -> None:
     """Write the tables into the README and the page on performance."""
     write(ROOT / "README.md", tables())
-    write(ROOT / "docs/performance.md", table_of_another_machine())
+    write(ROOT / "docs/performance.md", tables_of_other_machines())
 
 
 if __name__ == "__main__":
