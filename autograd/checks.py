@@ -9,6 +9,9 @@ from typing import TypeGuard
 import torch
 
 Shape = tuple[int | str, ...]
+# What counts as a number; int and float come first, since asking an abstract class takes longer.
+_NUMBERS = (int, float, Real, torch.SymInt, torch.SymFloat, torch.Tensor)
+_WHOLE = (int, Integral, torch.SymInt)
 
 
 def shape(name: str, tensor: torch.Tensor, expected: Shape) -> None:
@@ -93,14 +96,14 @@ def not_negative(**numbers: float) -> None:
 
 
 def _number(name: str, number: object) -> None:
-    if not isinstance(number, Real | torch.SymInt | torch.SymFloat | torch.Tensor):
+    if not isinstance(number, _NUMBERS):
         raise TypeError(f"{name} must be a number, got {type(number).__name__}")
 
 
 def whole(**numbers: int) -> None:
     """Raise unless every number is a whole one."""
     for name, number in numbers.items():
-        if isinstance(number, Integral | torch.SymInt):
+        if isinstance(number, _WHOLE):
             continue
         if not isinstance(number, torch.Tensor) or number.is_floating_point():
             raise TypeError(f"{name} must be a whole number, got {number!r}")

@@ -145,6 +145,7 @@ def angular_cumsum(angular_frequency: Tensor, chunk_size: int = 1000) -> Tensor:
 
     Raises:
         ValueError: there is no axis of samples, or chunk_size is not positive.
+        TypeError: chunk_size is not a whole number.
     """
     checks.whole(chunk_size=chunk_size)
     checks.positive(chunk_size=chunk_size)

@@ -390,6 +390,7 @@ def harmonic_distribution_to_wavetable(harmonic_distribution: torch.Tensor, n_wa
 
     Raises:
       ValueError: for another shape, or for more harmonics than n_wavetable / 2.
+      TypeError: n_wavetable is not a whole number, or the harmonics are not float32 or float64.
 
     Source: magenta/ddsp `core.harmonic_distribution_to_wavetable`.
     """
