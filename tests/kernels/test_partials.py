@@ -31,13 +31,15 @@ def tolerance(dtype, n_samples: int, turns: float = 0.5) -> float:
     """Error of one partial of amplitude 1, that makes so many turns a sample at most, that the arithmetic explains.
 
     Polynomial, fold, mask and envelope: 8 eps. Phase: float32 takes 18.5 units of 2^-32 turns (see
-    kernels.cpu.partial_phases); float64 the grid of 2^-50 turns. The specification adds up roundings of float64 turns.
-    A is off by four roundings of the kernel, each by up to 2^-53 of the turns a sample, which stay the same for a whole
-    interval (frequency at its first sample: two; 1 / sample_rate; their product), and D by three of its turns an
-    interval, of which the phase collects half: 5.5 in all.
+    kernels.cpu.partial_phases); float64 the grid of 2^-50 turns; the specification adds up roundings of float64 turns.
+
+    Above Nyquist, beyond half a turn a sample, the kernel rounds more than that. A is off by four roundings, each by up
+    to 2^-53 of the turns a sample, which stay the same for a whole interval (frequency at its first sample: two;
+    1 / sample_rate; their product), and D by three of its turns an interval, of which the phase collects half: 5.5.
     """
     phase = 18.5 * 2.0**-32 if dtype == np.float32 else 2.0**-50
-    return 8 * np.finfo(dtype).eps + 2 * np.pi * (phase + n_samples * (2.0**-54 + 5.5 * turns * 2.0**-53))
+    beyond = 5.5 * max(0.0, turns - 0.5) * 2.0**-53
+    return 8 * np.finfo(dtype).eps + 2 * np.pi * (phase + n_samples * (2.0**-54 + beyond))
 
 
 def turns_a_sample(frequencies, sample_rate: float) -> float:
