@@ -50,6 +50,33 @@ def test_a_changed_helper_in_another_file_compiles_the_kernel_anew(tmp_path):
     assert run(tmp_path, b"other sources") == "2 0"
 
 
+KERNEL_AND_HELPER = """
+from fastddsp.kernels.cpu import compile
+
+@compile.helper
+def twice(x):
+    return 2 * x
+
+@compile.kernel
+def four_times(x):
+    return twice(twice(x))
+"""
+
+HELPER_ALONE = """
+from four import compile, four_times
+print(four_times(3))
+(result,) = compile._helpers[-1].overloads.values()
+print(result.library._codegen._engine.is_symbol_defined(result.fndesc.llvm_func_name))
+"""
+
+
+def test_a_helper_becomes_machine_code_only_where_a_kernel_contains_it(tmp_path):
+    (tmp_path / "four.py").write_text(KERNEL_AND_HELPER)
+    command = [sys.executable, "-c", HELPER_ALONE]
+    printed = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert printed.split() == ["12", "False"]
+
+
 def test_every_cached_function_is_a_kernel():
     sources = sorted(Path(cpu.__file__).parent.glob("*.py"))
     assert len(sources) > 5
