@@ -3,15 +3,14 @@
 Errors name the argument, what was expected and what came.
 """
 
-from numbers import Integral, Real
+from operator import index
 from typing import TypeGuard
 
 import torch
 
 Shape = tuple[int | str, ...]
-# What counts as a number; int and float come first, since asking an abstract class takes longer.
-_NUMBERS = (int, float, Real, torch.SymInt, torch.SymFloat, torch.Tensor)
-_WHOLE = (int, Integral, torch.SymInt)
+_WHOLE = (int, torch.SymInt)
+_NUMBERS = (*_WHOLE, float)
 
 
 def shape(name: str, tensor: torch.Tensor, expected: Shape) -> None:
@@ -96,7 +95,7 @@ def not_negative(**numbers: float) -> None:
 
 
 def _number(name: str, number: object) -> None:
-    if not isinstance(number, _NUMBERS):
+    if not isinstance(number, _NUMBERS) and not hasattr(number, "__float__"):
         raise TypeError(f"{name} must be a number, got {type(number).__name__}")
 
 
@@ -105,8 +104,10 @@ def whole(**numbers: int) -> None:
     for name, number in numbers.items():
         if isinstance(number, _WHOLE):
             continue
-        if not isinstance(number, torch.Tensor) or number.is_floating_point():
-            raise TypeError(f"{name} must be a whole number, got {number!r}")
+        try:
+            index(number)  # also what NumPy and torch have
+        except TypeError:
+            raise TypeError(f"{name} must be a whole number, got {number!r}") from None
 
 
 def count(**numbers: int) -> None:

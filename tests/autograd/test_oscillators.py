@@ -274,6 +274,14 @@ def test_half_the_sample_rate_itself_is_silent():
     assert harmonic_bank(f0_hz, torch.eye(20)[None, 10:11].expand(1, 4, 20), 64, 16000, nyquist=math.inf).any()
 
 
+@pytest.mark.parametrize("whole", [np.int32, np.array, torch.tensor])
+def test_numbers_may_be_those_of_numpy_and_torch(whole):
+    f0_hz, amplitudes = torch.full((1, 3, 1), 100.0), torch.ones(1, 3, 2)
+    expected = harmonic_bank(f0_hz, amplitudes, 10, sample_rate=8000, n_intervals=3)
+    audio = harmonic_bank(f0_hz, amplitudes, whole(10), sample_rate=whole(8000), n_intervals=whole(3))
+    assert torch.equal(audio, expected)
+
+
 def test_numbers_that_make_no_sense_are_named():
     f0_hz, amplitudes = torch.ones(1, 3, 1), torch.ones(1, 3, 2)
     with pytest.raises(ValueError, match=r"amp_resample_method must be one of .*, got 'spline'"):
