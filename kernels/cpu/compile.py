@@ -33,8 +33,24 @@ def kernel(function: Callable) -> Any:
     """Compile `function` when it is first called: nogil, cached, division by zero as in NumPy."""
     dispatcher = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     dispatcher._cache._cache_file._source_stamp = _sources()
+    dispatcher._cache.load_overload = _forgiving(dispatcher._cache)
     dispatcher.compile = _without_collector(dispatcher.compile)
     return dispatcher
+
+
+def _forgiving(cache: Any) -> Callable:
+    """Load a kernel from `cache`, or have it compiled anew where its files were cut off or overwritten."""
+    load = cache.load_overload
+
+    @wraps(load)
+    def wrapper(*args: Any) -> Any:
+        try:
+            return load(*args)
+        except Exception:  # whatever unpickling makes of it
+            cache.flush()
+            return None
+
+    return wrapper
 
 
 def _without_collector(compile_: Callable) -> Callable:

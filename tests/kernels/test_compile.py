@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fastddsp.kernels import cpu
 
 PROGRAM = """
@@ -48,6 +50,19 @@ def test_a_changed_helper_in_another_file_compiles_the_kernel_anew(tmp_path):
     assert run(tmp_path, b"sources") == "1 1"  # from the cache
     (tmp_path / "helper.py").write_text(HELPER.format(value=2))
     assert run(tmp_path, b"other sources") == "2 0"
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("content", [b"", b"cut off", bytes(range(256))], ids=["empty", "text", "bytes"])
+def test_a_corrupt_cache_compiles_the_kernel_anew(tmp_path, suffix, content):
+    (tmp_path / "answer.py").write_text(ANSWER)
+    (tmp_path / "helper.py").write_text(HELPER.format(value=1))
+    assert run(tmp_path, b"sources") == "1 0"
+    (file,) = tmp_path.glob(f"__pycache__/answer*.{suffix}")
+    for corrupt in (content, file.read_bytes()[:-10]):
+        file.write_bytes(corrupt)
+        assert run(tmp_path, b"sources") == "1 0"
+        assert run(tmp_path, b"sources") == "1 1"
 
 
 KERNEL_AND_HELPER = """
