@@ -16,8 +16,9 @@ x_i + x_{N-1-i}, half as many, and odd m, of the differences d_i, are a product 
 
     O[2 p + 1] = sum_{i < K} d_i cos(pi (2 i + 1) (2 p + 1) / 4K),   K = N / 2
 
-Both go on until n or N is odd or SMALL, and end in products with matrices; all K in between share theirs. That leaves
-700 multiply-adds of 4200 for 65 bands. The adjoint is the transpose of every step, in reverse.
+Both go on until n or N is odd or LEAST, and end in products with matrices; all K in between share theirs. Where they are
+of few rows, fir_cosines does them in registers. That leaves 510 operations of 4200 multiply-adds for 65 bands. The
+adjoint is the transpose of every step, in reverse.
 """
 
 from functools import lru_cache
@@ -30,13 +31,12 @@ from numba.core.extending import intrinsic
 from fastddsp.kernels import fir
 from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.copies import clear_rows
+from fastddsp.kernels.cpu.fir_cosines import LEAST, QUARTERS, odd8, odd8_transposed, quarter, r8, r8_transposed
 from fastddsp.kernels.cpu.registers import Registers
 from fastddsp.kernels.cpu.simd import _fma, fma, load_register, pointer, register_width, store
 
 SUMS = 8
 """Sums at a time, in registers, as two multiply-adds a cycle need. Matrices are padded to a multiple, with zeros."""
-SMALL = 8
-"""Not worth halving: products of fewer sums than SUMS at a time."""
 
 
 class Design(NamedTuple):
@@ -47,7 +47,7 @@ class Design(NamedTuple):
     n_lags: int  # lags 0, 1, ... that have taps
     of_r: object  # pointer: matrix of r of the least n, by row k and column m; then its transpose
     of_odd: object  # pointer: of O of the least n, by row i and column m; then its transpose
-    of_differences: object  # pointer: one after the other, of K = least n, 2 K, ... n / 4
+    of_differences: object  # pointer: one after the other, of K = least n, 2 K, ... n / 4, but for QUARTERS
     window: object  # pointer: the weights of every lag in s; with 1/n, and the transform's 1/M; then those in o
 
 
@@ -64,7 +64,7 @@ def padded(n):
 def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int, ...], np.ndarray]:
     """The numbers of a Design, and its tables one after the other, float64."""
     n = least = n_bands - 1
-    while least % 2 == 0 and least > SMALL:
+    while least % 2 == 0 and least > LEAST:
         least //= 2
 
     def cosines(rows: np.ndarray, columns: np.ndarray, half_turns: int) -> np.ndarray:
@@ -75,8 +75,9 @@ def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int
     tables = [of_r, of_r.T, of_odd, of_odd.T]
     size = least
     while 4 * size <= n:
-        odd = 2 * np.arange(size) + 1
-        tables.append(cosines(odd, odd, 4 * size))
+        if size not in QUARTERS:
+            odd = 2 * np.arange(size) + 1
+            tables.append(cosines(odd, odd, 4 * size))
         size *= 2
     squares = [np.pad(table, (0, padded(len(table)) - len(table))).ravel() for table in tables]
     parts = window_parts(n_bands, window_size) * (scale / n)
@@ -93,6 +94,12 @@ def window_parts(n_bands: int, window_size: int) -> np.ndarray:
     return np.stack([after + before, after - before])[:, :n_lags] / 2
 
 
+@helper(forceinline=True)
+def _cells(size):
+    """Numbers in the matrix of so many differences: none where they are transformed in registers."""
+    return 0 if size == QUARTERS[0] or size == QUARTERS[1] else padded(size) ** 2
+
+
 @helper
 def design_of(numbers, tables):
     """The Design of numbers and tables, and where the tables end."""
@@ -101,7 +108,7 @@ def design_of(numbers, tables):
     differences = odd + 2 * padded(least) ** 2
     window, size = differences, least
     while 4 * size <= n:
-        window += padded(size) ** 2
+        window += _cells(size)
         size *= 2
     pointers = (
         pointer(tables, 0), pointer(tables, odd), pointer(tables, differences), pointer(tables, window)
@@ -140,9 +147,12 @@ def _multiply(x, step, n_terms, matrix, n_sums, out):
 @helper
 def _multiply_differences(x, step, size, design, out):
     """out = the product of `size` rows of x, `step` apart, with their matrix."""
+    if _cells(size) == 0:
+        quarter(x, step, size, out, 1)
+        return
     matrix, before = design.of_differences, design.least
     while before < size:
-        matrix = pointer(matrix, padded(before) * padded(before))
+        matrix = pointer(matrix, _cells(before))
         before *= 2
     _multiply(x, step, size, matrix, size, out)
 
@@ -188,7 +198,10 @@ def taps_of_bands(bands, design, r):
     width, n = register_width(bands), design.least
     step = design.n // n
     sums, differences, out = _rooms(r, design.n)
-    _multiply(bands, step, n + 1, design.of_r, n + 1, r)
+    if n == LEAST:
+        r8(bands, step, n + 1, r, 1)
+    else:
+        _multiply(bands, step, n + 1, design.of_r, n + 1, r)
     while n < design.n:
         x, x_step, size, spread = pointer(bands, step // 2 * width), step, n, 1
         while size > design.least:
@@ -200,7 +213,10 @@ def taps_of_bands(bands, design, r):
             _multiply_differences(differences, 1, size, design, out)
             _add_odd(r, n, out, size, spread, 2 * spread)
             x, x_step, spread = sums, 1, 2 * spread
-        _multiply(x, x_step, size, design.of_odd, size, out)
+        if size == LEAST:
+            odd8(x, x_step, size, out, 1)
+        else:
+            _multiply(x, x_step, size, design.of_odd, size, out)
         _add_odd(r, n, out, size, 0, spread)
         n, step = 2 * n, step // 2
 
@@ -245,8 +261,11 @@ def bands_of_taps(r, design, bands):
             _put(r, m, low + high)
             _put(r, 2 * n - m, low - high)  # O in reverse: m is at row 2 n - m
         size, spread = design.least, n // design.least
-        of_odd = pointer(design.of_odd, padded(size) * padded(size))
-        _multiply(pointer(r, 2 * n * width), -spread, size, of_odd, size, x)
+        if size == LEAST:
+            odd8_transposed(pointer(r, 2 * n * width), -spread, size, x, 1)
+        else:
+            of_odd = pointer(design.of_odd, padded(size) * padded(size))
+            _multiply(pointer(r, 2 * n * width), -spread, size, of_odd, size, x)
         while size < n:
             spread //= 2
             _multiply_differences(pointer(r, (2 * n - spread) * width), -2 * spread, size, design, differences)
@@ -257,7 +276,10 @@ def bands_of_taps(r, design, bands):
             size *= 2
         for i in range(n):
             _put(bands, (2 * i + 1) * (step // 2), _row(x, i))
-    of_r = pointer(design.of_r, padded(n + 1) * padded(n + 1))
-    _multiply(r, 1, n + 1, of_r, n + 1, x)
-    for k in range(n + 1):
-        _put(bands, k * step, _row(x, k))
+    if n == LEAST:
+        r8_transposed(r, 1, n + 1, bands, step)
+    else:
+        of_r = pointer(design.of_r, padded(n + 1) * padded(n + 1))
+        _multiply(r, 1, n + 1, of_r, n + 1, x)
+        for k in range(n + 1):
+            _put(bands, k * step, _row(x, k))

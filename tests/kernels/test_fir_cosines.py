@@ -1,0 +1,46 @@
+"""Cosine transforms in registers, and their transposes, against products with their matrices."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from fastddsp.kernels.cpu import fir_cosines
+from fastddsp.kernels.cpu.fir_cosines import odd8, odd8_transposed, quarter, r8, r8_transposed
+from fastddsp.kernels.cpu.simd import REGISTER_BYTES, pointer
+
+
+def _matrix(size: int, rows: int, columns: int, half_turns: int) -> np.ndarray:
+    """cos(pi row column / half_turns); rows and columns: 1 for 0, 1, 2, ..., 2 for 1, 3, 5, ..."""
+    k = np.arange(size)
+    return np.cos(np.pi / half_turns * np.outer(rows * k + rows - 1, columns * k + columns - 1))
+
+
+ENDS = np.where(np.arange(9) % 8 == 0, 0.5, 1)[:, None]
+SUMS = {
+    "r": (r8, (ENDS * _matrix(9, 1, 1, 8)).T),
+    "r transposed": (r8_transposed, ENDS * _matrix(9, 1, 1, 8)),
+    "odd": (odd8, _matrix(8, 1, 2, 16)),
+    "odd transposed": (odd8_transposed, _matrix(8, 2, 1, 16)),
+    **{f"quarter of {size}": (quarter, _matrix(size, 2, 2, 4 * size)) for size in fir_cosines.QUARTERS},
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("step", [1, -3])
+def test_sums_are_products_with_their_matrices(name, dtype, step):
+    sums, matrix = SUMS[name]
+    size, lanes, out_step = len(matrix), REGISTER_BYTES // np.dtype(dtype).itemsize, 2
+
+    @njit
+    def transform(x, first, out):
+        sums(pointer(x, first), step, size, pointer(out, 0), out_step)
+
+    x = np.random.default_rng(0).standard_normal((abs(step) * size, lanes)).astype(dtype)
+    out = np.full((out_step * size, lanes), np.nan, dtype)
+    first = 0 if step > 0 else len(x) - 1
+    transform(x, first * lanes, out)
+    expected = matrix @ x[first::step][:size].astype(float)
+    atol = 8 * np.finfo(dtype).eps * np.abs(expected).max()
+    np.testing.assert_allclose(out[::out_step], expected, rtol=0, atol=atol)
+    assert np.isnan(out[1::out_step]).all()
