@@ -88,7 +88,7 @@ class Harmonic:
         n_samples = cotangent.shape[1]
 
         def leaves() -> tuple[torch.Tensor, torch.Tensor]:
-            return f0_hz.detach().requires_grad_(), amplitudes.clone().requires_grad_()
+            return f0_hz.detach().requires_grad_(), amplitudes.detach().requires_grad_()
 
         def call(synthesize) -> Callable[[], tuple]:
             synthesize = partial(synthesize, n_samples=n_samples, sample_rate=self.sample_rate)
@@ -171,7 +171,7 @@ class Partials:
         frequencies, amplitudes, cotangent = self.inputs()
 
         def run(synthesize) -> tuple:
-            f, a = frequencies.detach().requires_grad_(), amplitudes.clone().requires_grad_()
+            f, a = frequencies.detach().requires_grad_(), amplitudes.detach().requires_grad_()
             audio = synthesize(f, a, cotangent.shape[1], self.sample_rate)
             audio.backward(cotangent)
             return audio.detach(), f.grad, a.grad
@@ -232,7 +232,7 @@ class FrequencyFilter:
         audio, magnitudes, cotangent = self.inputs()
 
         def run(filter_audio) -> tuple:
-            x, m = audio.detach().requires_grad_(), magnitudes.clone().requires_grad_()
+            x, m = audio.detach().requires_grad_(), magnitudes.detach().requires_grad_()
             out = filter_audio(x, m)
             out.backward(cotangent)
             return out.detach(), x.grad, m.grad
