@@ -38,13 +38,13 @@ def _n_out(n_samples, n_bands: int, window_size: int, valid: bool):
 
 
 def _filter_cpu(audio, magnitudes, window_size, valid, overlap):
-    from fastddsp.kernels.cpu import fir
+    from fastddsp.kernels.cpu import fir, fir_source
 
     n_samples, n_bands = audio.shape[1], magnitudes.shape[2]
     out = audio.new_empty(audio.shape[0], _n_out(n_samples, n_bands, window_size, valid))
     if audio.numel() == 0:
         return out.zero_()
-    source = fir.audio_source(audio.contiguous().numpy())
+    source = fir_source.audio_source(audio.contiguous().numpy())
     bands = magnitudes.contiguous().numpy()
     fir.filter_source(source, bands, n_samples, window_size, out.numpy(), torch.get_num_threads(), overlap)
     return out
@@ -55,14 +55,14 @@ def _filter_fake(audio, magnitudes, window_size, valid, overlap):
 
 
 def _filter_backward_cpu(g, audio, magnitudes, window_size, valid, overlap, need_audio, need_magnitudes):
-    from fastddsp.kernels.cpu import fir
+    from fastddsp.kernels.cpu import fir, fir_source
 
     something = audio.numel() > 0 and g.numel() > 0
     make = torch.empty if something else torch.zeros
     d_audio = make(audio.shape if need_audio else 0, dtype=audio.dtype)
     d_magnitudes = make(magnitudes.shape if need_magnitudes else 0, dtype=audio.dtype)
     if something:
-        source = fir.audio_source(audio.contiguous().numpy())
+        source = fir_source.audio_source(audio.contiguous().numpy())
         fir.gradients(
             g.contiguous().numpy(),
             source,
@@ -85,23 +85,23 @@ def _filter_backward_fake(g, audio, magnitudes, window_size, valid, overlap, nee
 
 
 def _noise_cpu(magnitudes, seeds, n_samples, offset, window_size, overlap):
-    from fastddsp.kernels.cpu import fir
+    from fastddsp.kernels.cpu import fir, fir_source
 
     out = magnitudes.new_empty(magnitudes.shape[0], n_samples)
     if out.numel():
-        source = fir.noise_source(seeds.contiguous().numpy(), offset, out.numpy().dtype)
+        source = fir_source.noise_source(seeds.contiguous().numpy(), offset, out.numpy().dtype)
         bands = magnitudes.contiguous().numpy()
         fir.filter_source(source, bands, n_samples, window_size, out.numpy(), torch.get_num_threads(), overlap)
     return out
 
 
 def _noise_backward_cpu(g, seeds, n_frames, n_bands, offset, window_size, overlap):
-    from fastddsp.kernels.cpu import fir
+    from fastddsp.kernels.cpu import fir, fir_source
 
     d_magnitudes = (g.new_empty if g.numel() else g.new_zeros)(g.shape[0], n_frames, n_bands)
     if g.numel():
         g_array, results = g.contiguous().numpy(), d_magnitudes.numpy()
-        source = fir.noise_source(seeds.contiguous().numpy(), offset, g_array.dtype)
+        source = fir_source.noise_source(seeds.contiguous().numpy(), offset, g_array.dtype)
         fir.gradients(g_array, source, None, g.shape[1], window_size, None, results, torch.get_num_threads(), overlap)
     return d_magnitudes
 

@@ -55,7 +55,7 @@ class Voices:
         f0_hz, amplitudes, cotangent = self.inputs()
 
         def run(synthesize) -> tuple:
-            f0, a = f0_hz.detach().requires_grad_(), amplitudes.clone().requires_grad_()
+            f0, a = f0_hz.detach().requires_grad_(), amplitudes.detach().requires_grad_()
             audio = synthesize(f0, a, cotangent.shape[1], self.sample_rate)
             audio.backward(cotangent)
             return audio.detach(), f0.grad, a.grad

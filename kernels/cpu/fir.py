@@ -14,73 +14,34 @@ numbers forward, four backward, where windows are as long as responses are, else
 transforms; with overlap twice that.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import helper, kernel
-from fastddsp.kernels.cpu.copies import add, add_tails, claim_run, clear, clear_rows, copy, negate_rows, weigh, zero
+from fastddsp.kernels.cpu.copies import add, add_tails, claim_run, clear, copy, negate_rows, zero
 from fastddsp.kernels.cpu.fir_design import bands_of_taps, taps_of_bands, weigh_sums, weigh_taps
+from fastddsp.kernels.cpu.fir_halves import filter_halves, gradients_by_halves
 from fastddsp.kernels.cpu.fir_layout import (
-    QUAD,
     WORK_PER_THREAD,
     Plan,
     group_at,
     make_plan,
     parts_of,
     place_bands,
-    place_fades,
     place_heard,
-    place_samples,
     place_sound,
     rooms_of,
     scratch_of,
 )
 from fastddsp.kernels.cpu.fir_response import response_of_taps, stays, taps_of_response
+from fastddsp.kernels.cpu.fir_source import Source, fade, samples
 from fastddsp.kernels.cpu.fir_transform import correlated, filtered, forward, n_parts, response_rows, unfiltered
 from fastddsp.kernels.cpu.lanes import add_lanes, load_lanes, load_overlaps, overlap_lanes, store_lanes
-from fastddsp.kernels.cpu.noise import fill
 from fastddsp.kernels.cpu.simd import borrowed, pointer, register_width
 from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place
 
-
-class Source(NamedTuple):
-    """What is filtered: audio, or the noise of seeds (then audio is empty)."""
-
-    audio: np.ndarray  # [batch * n_samples]
-    seeds: np.ndarray  # int64 [batch]
-    offset: int  # of the first sample in the noise's stream
-
-
 # ------------------------------------------------------------------------------------------- rows of a group's units
-
-
-@njit(inline="always")
-def _samples(source, b, layout, n_units, phase, scratch, rows):
-    """rows: the units' samples, of the audio or of noise that is made now; weighted where frames overlap."""
-    width, units = register_width(rows), scratch.units
-    samples, offset = pointer(source.audio, 0), b * layout.n_samples
-    if source.seeds.size > 0:
-        at = (source.offset + units[0]) % QUAD
-        n = (at + units[n_units] - units[0] + QUAD - 1) // QUAD * QUAD
-        fill(source.seeds[b], b, source.offset + units[0] - at, n, scratch.noise)
-        samples, offset = scratch.noise, at - units[0]
-    place_samples(scratch.lanes, units, width, offset)
-    load_lanes(samples, scratch.lanes, layout.block_rows, scratch.stage, rows)
-    if layout.overlap:
-        _fade(layout, phase, scratch, rows)
-    clear_rows(rows, layout.block_rows, layout.transform.half * (1 if layout.is_real else 2))
-
-
-@helper
-def _fade(layout, phase, scratch, rows):
-    """Weigh the units' samples, in rows."""
-    width = register_width(rows)
-    place_fades(scratch.lanes, scratch.units, width, layout, phase)
-    load_lanes(layout.fades, scratch.lanes, layout.block_rows, scratch.stage, scratch.fades)
-    weigh(scratch.fades, rows, layout.block_rows * width)
 
 
 @helper
@@ -154,7 +115,7 @@ def _filter_chunks(
             low, high = max(begin, delay), min(after, n_out + delay)
             for phase in range(1 + layout.overlap):
                 _responses(magnitudes, b, layout, design, odd, phase, scratch)
-                _samples(source, b, layout, n_units, phase, scratch, scratch.x)
+                samples(source, b, layout, n_units, phase, scratch, scratch.x)
                 filtered(scratch.x, layout.is_real, scratch.h, odd, layout.transform)
                 negate_rows(scratch.x, 0, layout.sound_rows - half - layout.before, 2 * half)
                 if not in_rows:
@@ -209,13 +170,13 @@ def _gradient_chunks(
             else:
                 load_lanes(pointer(g, 0), scratch.lanes, n_numbers, scratch.stage, heard)
             negate_rows(scratch.g, n_numbers, n_numbers + begin, 0)
-            forward(scratch.g, layout.transform)
+            forward(scratch.g, False, layout.transform)
             for phase in range(1 + layout.overlap):
                 if needs[0]:
                     _responses(magnitudes, b, layout, design, odd, phase, scratch)
                     unfiltered(scratch.g, h, odd, layout.is_real, layout.transform, x)
                     if layout.overlap:
-                        _fade(layout, phase, scratch, x)
+                        fade(layout, phase, scratch, x)
                     in_place = in_rows and phase == 0
                     if in_place:
                         store_lanes(x, layout.block, pointer(d_audio, b * layout.n_samples + units[0]), layout.block)
@@ -228,7 +189,7 @@ def _gradient_chunks(
                         else:
                             add(h, at, d_audio, target, units[j + 1] - units[j])
                 if needs[1]:
-                    _samples(source, b, layout, n_units, phase, scratch, x)
+                    samples(source, b, layout, n_units, phase, scratch, x)
                     correlated(x, layout.is_real, scratch.g, odd, layout.transform, h)
                     bands, room = _bands(layout, design, odd, scratch)
                     in_place = not layout.overlap and layout.blocks == 1 and n_units == width <= n_bands
@@ -251,19 +212,6 @@ def _gradient_chunks(
 # ----------------------------------------------------------------------------------------------------- public functions
 
 
-_NO_SEEDS = np.empty(0, np.int64)
-
-
-def audio_source(audio: np.ndarray) -> Source:
-    """Filter this audio, [batch, n_samples]."""
-    return Source(audio.reshape(-1), _NO_SEEDS, 0)
-
-
-def noise_source(seeds: np.ndarray, offset: int, dtype: np.dtype) -> Source:
-    """Filter the noise of seeds, int64 [batch], from sample `offset` of its stream on."""
-    return Source(np.empty(0, dtype), seeds, offset)
-
-
 def filter_source(
     source: Source, magnitudes, n_samples: int, window_size: int, out, n_threads: int = 1, overlap: bool = False
 ) -> None:
@@ -271,10 +219,13 @@ def filter_source(
     batch, n_frames, n_bands = magnitudes.shape
     plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, out.dtype.char)
     tails = np.empty((batch, len(plan.chunks), plan.n_taps - 1), out.dtype)
-    n_threads = _worth_threads(plan, n_threads, batch)
-    results = tails, out.shape[1], out.reshape(-1), plan.odd
+    n_threads, n_chunks = _worth_threads(plan, n_threads, batch), batch * len(plan.chunks)
+    results = tails, out.shape[1], out.reshape(-1)
     args = *source, magnitudes.reshape(-1), plan.tables, plan.numbers, plan.chunks, rooms_of(plan, n_threads), *results
-    threads.enter(_filter_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
+    if plan.by_halves:
+        threads.enter(filter_halves, args, n_chunks, n_chunks, n_threads)
+    else:
+        threads.enter(_filter_chunks, (*args, plan.odd), n_chunks, n_chunks, n_threads)
     _clear_outside(plan, n_samples, out)
     add_tails(tails, plan.ends, out)
 
@@ -307,24 +258,13 @@ def gradients(
     plan = make_plan(n_samples, n_frames, n_bands, window_size, overlap, g.dtype.char)
     needs, n_out, nothing = (d_audio is not None, d_magnitudes is not None), g.shape[1], np.empty(0, g.dtype)
     flat_g, flat, *results = (nothing if x is None else x.reshape(-1) for x in (g, magnitudes, d_audio, d_magnitudes))
+    n_threads, n_chunks = _worth_threads(plan, n_threads, batch), batch * len(plan.chunks)
+    fixed = flat_g, n_out, *source, flat, plan.tables, plan.numbers, plan.chunks, rooms_of(plan, n_threads), needs
+    if plan.by_halves:
+        threads.enter(gradients_by_halves, (*fixed, *results), n_chunks, n_chunks, n_threads)
+        return
     carries = np.zeros((batch, len(plan.chunks), n_bands), g.dtype)
-    n_threads = _worth_threads(plan, n_threads, batch)
-    rooms = rooms_of(plan, n_threads)
-    args = (
-        flat_g,
-        n_out,
-        *source,
-        flat,
-        plan.tables,
-        plan.numbers,
-        plan.chunks,
-        rooms,
-        needs,
-        *results,
-        carries,
-        plan.odd,
-    )
-    threads.enter(_gradient_chunks, args, batch * len(plan.chunks), batch * len(plan.chunks), n_threads)
+    threads.enter(_gradient_chunks, (*fixed, *results, carries, plan.odd), n_chunks, n_chunks, n_threads)
     if overlap and d_magnitudes is not None:
         d_magnitudes[:, plan.chunks[1:, 0]] += carries[:, :-1]
 

@@ -3,6 +3,9 @@
 A unit is what one lane filters: a frame, or if that is long one of its `blocks` equal pieces, of `block` samples at
 most. A group is as many units as a register has lanes. A chunk, what a thread takes at a time, is whole frames. Chunks
 do not depend on the number of threads, and so neither do results, to the last bit.
+
+Frames of whole registers that are as long as a response reaches, and whose transforms would be longer than twice that,
+are filtered by halves (see fir_halves). Their plan is that of 2 M + 1 taps, M of them before lag 0.
 """
 
 import math
@@ -16,8 +19,9 @@ from fastddsp.kernels import fir
 from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.fir_design import N_NUMBERS, design_of, design_rows, make_design, window_parts
 from fastddsp.kernels.cpu.fir_transform import (
-    REAL,
+    SMALLEST,
     Transform,
+    has_real_step,
     make_transform,
     response_rows,
     transform_sizes,
@@ -45,6 +49,7 @@ class Plan(NamedTuple):
     Two flat arrays hold what kernels want of it: a tuple with their parts costs 10 us a call.
     """
 
+    by_halves: bool
     odd: bool | None  # None where taps are symmetric: kernels are compiled without their antisymmetric part then
     tables: np.ndarray  # Design's, the transform's twiddles, then fades
     numbers: np.ndarray  # int64: Design's, Layout's, the sizes of the buffers in Scratch, where frames start
@@ -119,24 +124,41 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     delay = fir.delay(n_taps)
     longest = int(np.diff(starts).max())
     size, blocks = _cheapest_transform(longest, n_taps)
+    parts = window_parts(n_bands, window_size)
+    odd = True if np.abs(parts[1]).max() > 1e-15 else None  # else rounding
+    are_equal = n_samples == n_frames * longest and longest % lanes == 0 and longest > SMALLEST
+    by_halves = are_equal and not overlap and odd is None and parts.shape[1] <= longest and 2 * longest < size * blocks
+    by_halves &= 2 * longest in transform_sizes(2 * longest)
+    if by_halves:
+        size, blocks = 2 * longest, 1
+        delay += longest + first_lag
+        first_lag, n_taps = -longest, size + 1
     block = -(-longest // blocks)
     block_rows = -(-block // lanes) * lanes
-    design, tables = make_design(n_bands, window_size, 2 / size)
+    design, tables = make_design(n_bands, window_size, (1 if by_halves else 2) / size)
     first_radix, twiddles = make_transform(size)
     fades = np.empty(0)
     if overlap:
         rises = [np.pad(fir.fade_in(length), (0, longest - length)) for length in (longest, longest - 1)]
         fades = np.concatenate([*(weights for rise in rises for weights in (1 - rise, rise)), np.zeros(longest)])
-    whole_groups = lanes // math.gcd(lanes, blocks)  # frames
-    frames_per_chunk = max(ROWS_PER_CHUNK * lanes // (size * blocks * whole_groups), 1) * whole_groups
+    if by_halves:  # whole groups of frames and an empty one
+        frames_per_chunk = max(ROWS_PER_CHUNK // size, 1) * lanes - 1
+    else:
+        whole_groups = lanes // math.gcd(lanes, blocks)  # frames
+        frames_per_chunk = max(ROWS_PER_CHUNK * lanes // (size * blocks * whole_groups), 1) * whole_groups
     chunks = np.array([*pairwise([*range(0, n_frames, frames_per_chunk), n_frames])])
     band_rows = -(-n_bands // lanes) * lanes
     layout = (
         n_samples, n_frames, n_taps, -first_lag, delay, int(overlap), longest, blocks, block, block_rows,
         -(-(block + n_taps - 1) // lanes) * lanes, band_rows, size // 2, first_radix,
     )  # fmt: skip
-    odd = True if np.abs(window_parts(n_bands, window_size)[1]).max() > 1e-15 else None  # else rounding
-    rows = size + size // 2 + first_lag, band_rows, design_rows(n_bands), (2 if odd else 1) * response_rows(size // 2)
+    carry_rows = size // lanes
+    rows = (
+        size + size // 2 + first_lag + carry_rows,
+        band_rows,
+        design_rows(n_bands),
+        (2 if odd else 1) * response_rows(size // 2),
+    )
     sizes = [
         (max(rows) + TILE_REGISTERS) * lanes,
         block_rows * lanes,
@@ -147,7 +169,8 @@ def make_plan(n_samples: int, n_frames: int, n_bands: int, window_size: int, ove
     flat = np.concatenate([tables, twiddles, fades]).astype(dtype)
     work = n_frames * blocks * size * (1 + overlap)
     room_bytes = (4 * sizes[0] + sum(sizes[1:])) * flat.itemsize + (5 * lanes + 2) * numbers.itemsize
-    return Plan(odd, flat, numbers, chunks, starts[chunks[:, 1]] - delay, delay, n_taps, work, bytes_apart(room_bytes))
+    ends = starts[chunks[:, 1]] - delay
+    return Plan(by_halves, odd, flat, numbers, chunks, ends, delay, n_taps, work, bytes_apart(room_bytes))
 
 
 @helper(forceinline=True)
@@ -162,7 +185,7 @@ def parts_of(plan):
     is_even = at[8] == at[9] and at[0] == at[1] * at[7] * at[8]
     return design, Layout(
         at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], at[9], at[10], at[11], is_even,
-        at[9] <= transform.half and transform.first == REAL, transform, fades, starts,
+        at[9] <= transform.half and has_real_step(transform.first), transform, fades, starts,
     ), sizes  # fmt: skip
 
 

@@ -49,10 +49,16 @@ SMALLEST = 16
 """M at least: a row of N numbers, laid out in one lane's order, is then whole registers."""
 FIRSTS = 2, 3, 4, 6, 8, 12
 """R of the first step, which leaves a power of LAST."""
-REAL = 12
-"""The R of first steps that have code for numbers whose second half is zeros: it gains most, and compiles slowly."""
+REAL = 8, 12
+"""The R of first steps that have code for numbers whose second half is zeros: they gain most, and compile slowly."""
 LAST = 8
 """R of all others. The last, with the product and the first step back, has its own code."""
+
+
+@helper(forceinline=True)
+def has_real_step(first):
+    """Whether this R is one of REAL."""
+    return first == REAL[0] or first == REAL[1]
 
 
 class Transform(NamedTuple):
@@ -168,11 +174,11 @@ def _step(registers: Registers, half, size, radix: int, sign: int, is_real: bool
 
 
 _first_there, _first_back = (_make_step(FIRSTS, sign) for sign in (1, -1))
-_first_there_real, _first_back_real = (_make_step((REAL,), sign, is_real=True) for sign in (1, -1))
+_first_there_real, _first_back_real = (_make_step(REAL, sign, is_real=True) for sign in (1, -1))
 _step_there, _step_back = (_make_step((LAST,), sign) for sign in (1, -1))
 
 
-class _Last:
+class Last:
     """What the intrinsics below do with a block of the last step: (z, values, odd, half, twiddles, other)."""
 
     def __init__(self, registers: Registers, block):
@@ -224,7 +230,7 @@ class _Last:
         return [self.numbers.turned(times(x, h), sign) for x, h in zip(a, responses, strict=True)]
 
 
-def _for_blocks(act):
+def for_blocks(act):
     """An intrinsic that does this with every block of the last step."""
 
     @intrinsic
@@ -233,7 +239,7 @@ def _for_blocks(act):
             registers = Registers(context, builder, signature, args)
             half = registers.index(3)
             with cgutils.for_range(builder, builder.udiv(half, half.type(LAST))) as blocks:
-                act(_Last(registers, blocks.index))
+                act(Last(registers, blocks.index))
             return context.get_dummy_value()
 
         return types.void(z, values, odd, half, twiddles, other), codegen
@@ -241,19 +247,19 @@ def _for_blocks(act):
     return product
 
 
-@_for_blocks
+@for_blocks
 def _filtered(last):
     """z: numbers, filtered in place; values: a response's."""
     last.back(last.product(last.there(last.complexes(0)), last.responses(1), 1), 0)
 
 
-@_for_blocks
+@for_blocks
 def _unfiltered(last):
     """z: numbers of the result; values: a response's; other: values of what is correlated with it."""
     last.back(last.product(last.complexes(5), last.responses(1), -1), 0)
 
 
-@_for_blocks
+@for_blocks
 def _correlated(last):
     """z: numbers; values: of what is correlated with it; other: the result, as blocks of LAST + 2 rows."""
     numbers = last.numbers
@@ -272,7 +278,7 @@ def _correlated(last):
 
 
 @helper
-def _there(z, is_real, transform):
+def there(z, is_real, transform):
     """The steps before the last one."""
     out_of_line()
     half, first = transform.half, transform.first
@@ -287,7 +293,7 @@ def _there(z, is_real, transform):
 
 
 @helper
-def _back(z, is_real, transform):
+def back(z, is_real, transform):
     """The same steps undone."""
     out_of_line()
     half, first = transform.half, transform.first
@@ -302,15 +308,16 @@ def _back(z, is_real, transform):
 
 
 @helper
-def _last_twiddles(transform):
+def last_twiddles(transform):
+    """Those of the last step."""
     return twiddles_of(transform, transform.half // LAST)
 
 
 @njit(inline="always")
-def forward(z, transform):
-    """From rows of numbers to values, in place."""
-    _there(z, False, transform)
-    _step_there(z, transform.half, LAST, LAST, _last_twiddles(transform))
+def forward(z, is_real, transform):
+    """From rows of numbers to values, in place. is_real: see `filtered`."""
+    there(z, is_real, transform)
+    _step_there(z, transform.half, LAST, LAST, last_twiddles(transform))
 
 
 @njit(inline="always")
@@ -319,20 +326,20 @@ def filtered(x, is_real, h, odd, transform):
 
     is_real: the second half of the rows counts as zeros, whatever is there. odd: None where taps are symmetric.
     """
-    _there(x, is_real, transform)
-    _filtered(x, h, odd, transform.half, _last_twiddles(transform), x)
-    _back(x, False, transform)
+    there(x, is_real, transform)
+    _filtered(x, h, odd, transform.half, last_twiddles(transform), x)
+    back(x, False, transform)
 
 
 @njit(inline="always")
 def unfiltered(g, h, odd, is_real, transform, x):
     """x = rows of M sum_l h[l] g[n + l] from the values of g, whose number 0 is at row M. is_real: the first half."""
-    _unfiltered(x, h, odd, transform.half, _last_twiddles(transform), g)
-    _back(x, is_real, transform)
+    _unfiltered(x, h, odd, transform.half, last_twiddles(transform), g)
+    back(x, is_real, transform)
 
 
 @njit(inline="always")
 def correlated(x, is_real, g, odd, transform, h):
     """h = response of the sums, sums over n of x[n] g[n + l], in blocks (see fir_response). Overwrites x."""
-    _there(x, is_real, transform)
-    _correlated(x, g, odd, transform.half, _last_twiddles(transform), h)
+    there(x, is_real, transform)
+    _correlated(x, g, odd, transform.half, last_twiddles(transform), h)

@@ -60,6 +60,24 @@ class Registers:
         value = self.builder.load(address, align=self.align)
         return _broadcast(self.context, self.builder, value, self.row_type.element, self.row_type)
 
+    def moved_up(self, value, address):
+        """Every lane in the next one, the number there in lane 0."""
+        lanes = self.kind.count
+        return self._picked(value, address, [lanes, *range(lanes - 1)])
+
+    def moved_down(self, value, address):
+        """Every lane in the one before, the number there in the last lane."""
+        return self._picked(value, address, range(1, self.kind.count + 1))
+
+    def _picked(self, value, address, lanes):
+        """Lanes of a row; the one after its last stands for the number there."""
+        order = ir.Constant(ir.VectorType(ir.IntType(32), self.kind.count), [*lanes])
+        return self.builder.shuffle_vector(value, self.spread(address), order)
+
+    def save_lane(self, value, lane: int, address) -> None:
+        """Write one lane of a row."""
+        self.builder.store(self.builder.extract_element(value, ir.IntType(32)(lane)), address, align=self.align)
+
     def constant(self, value: float):
         """The same number in every lane."""
         return ir.Constant(self.kind, [ir.Constant(self.kind.element, value)] * self.kind.count)
@@ -110,15 +128,17 @@ class Complexes:
         (real, imaginary), (c, s) = a, b
         if imaginary is None:
             return tuple(self.builder.fmul(real, part) for part in (b if sign > 0 else self.conjugate(b)))
-        to_real, to_imaginary = (self._minus, self._plus) if sign > 0 else (self._plus, self._minus)
+        to_real, to_imaginary = (self.minus, self.plus) if sign > 0 else (self.plus, self.minus)
         return to_real(real, c, imaginary, s), to_imaginary(imaginary, c, real, s)
 
-    def _plus(self, a, b, c, d):
+    def plus(self, a, b, c, d):
+        """a b + c d, of registers."""
         return _fma(self.builder, c, d, self.builder.fmul(a, b))
 
-    def _minus(self, a, b, c, d):
+    def minus(self, a, b, c, d):
+        """a b - c d."""
         product = self.builder.fmul(c, d, flags=("contract",))
-        return self.builder.fsub(self.builder.fmul(a, b), product, flags=("contract",))  # fused, like _plus
+        return self.builder.fsub(self.builder.fmul(a, b), product, flags=("contract",))  # fused, like plus
 
     def transform(self, b: list, sign: int) -> list:
         """The sums over k of b_k exp(sign 2 pi i j k / R), for j = 0..R - 1; R = 2, 3, 4, 6, 8, 12."""

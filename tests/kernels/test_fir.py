@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from fastddsp.kernels import fir as rules
 from fastddsp.kernels.cpu import fir as kernel
+from fastddsp.kernels.cpu.fir_layout import make_plan
+from fastddsp.kernels.cpu.fir_source import audio_source, noise_source
 from fastddsp.kernels.reference import fir as reference
 from fastddsp.kernels.reference.noise import noise as reference_noise
 
@@ -68,7 +70,7 @@ def test_kernels_equal_their_specification(dtype, overlap, problem):
     audio, g, magnitudes = (x.astype(dtype) for x in arrays)
     out = np.full_like(g, np.nan)
     d_audio, d_magnitudes = np.full_like(audio, np.nan), np.full_like(magnitudes, np.nan)
-    source = kernel.audio_source(audio)
+    source = audio_source(audio)
     kernel.filter_source(source, magnitudes, audio.shape[1], window_size, out, overlap=overlap)
     results = d_audio, d_magnitudes
     kernel.gradients(g, source, magnitudes, audio.shape[1], window_size, *results, overlap=overlap)
@@ -92,7 +94,7 @@ def test_noise_is_filtered_as_given_audio_is(dtype, n_samples, n_frames, offset)
     audio = np.stack([reference_noise(int(seed), b, offset, n_samples) for b, seed in enumerate(seeds)]).astype(dtype)
     g = audio[::-1].copy()
     results = []
-    for source in (kernel.noise_source(seeds, offset, np.dtype(dtype)), kernel.audio_source(audio)):
+    for source in (noise_source(seeds, offset, np.dtype(dtype)), audio_source(audio)):
         out, d_magnitudes = np.empty_like(audio), np.full_like(magnitudes, np.nan)
         kernel.filter_source(source, magnitudes, n_samples, 0, out)
         kernel.gradients(g, source, None, n_samples, 0, None, d_magnitudes)
@@ -112,7 +114,7 @@ def long_problem(request):
 @OVERLAP
 def test_bits_do_not_depend_on_the_number_of_threads(long_problem, overlap):
     audio, g, magnitudes = long_problem
-    source = kernel.audio_source(audio)
+    source = audio_source(audio)
     results = []
     for n_threads in (1, 2, 3):
         out, d_audio, d_magnitudes = (np.full_like(x, np.nan) for x in (audio, audio, magnitudes))
@@ -128,7 +130,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(long_problem, overlap):
 def test_chunks_leave_no_seams(long_problem, overlap):
     audio, g, magnitudes = long_problem
     out, d_audio, d_magnitudes = (np.empty_like(x) for x in (audio, audio, magnitudes))
-    source = kernel.audio_source(audio)
+    source = audio_source(audio)
     kernel.filter_source(source, magnitudes, audio.shape[1], 0, out, 2, overlap)
     kernel.gradients(g, source, magnitudes, audio.shape[1], 0, d_audio, d_magnitudes, 2, overlap)
     for b in range(2):
@@ -136,6 +138,27 @@ def test_chunks_leave_no_seams(long_problem, overlap):
         wanted = reference.filter_audio(x, bands, 0, len(x), overlap), *reference.gradients(g[b], x, bands, 0, overlap)
         for actual, expected in zip((out, d_audio, d_magnitudes), wanted, strict=True):
             np.testing.assert_allclose(actual[b], expected, rtol=0, atol=1e-5 * np.abs(expected).max())  # 80 eps
+
+
+@DTYPES
+@pytest.mark.parametrize(("n_bands", "hop_size"), [(65, 64), (65, 96), (20, 32), (33, 32), (129, 128)])
+@pytest.mark.parametrize("n_frames", [1, 15, 16, 400])
+@pytest.mark.parametrize("n_more", [0, 128])
+def test_frames_as_long_as_responses_reach_are_filtered_by_halves(dtype, n_bands, hop_size, n_frames, n_more):
+    n_samples = n_frames * hop_size
+    rng = np.random.default_rng(2)
+    audio, magnitudes = rng.standard_normal((1, n_samples)), rng.random((1, n_frames, n_bands))
+    g = rng.standard_normal((1, n_samples + min(n_more, 2 * n_bands - 3)))
+    arrays = audio, g, magnitudes = [x.astype(dtype) for x in (audio, g, magnitudes)]
+    assert make_plan(n_samples, n_frames, n_bands, 0, False, np.dtype(dtype).char).by_halves
+    out, d_audio, d_magnitudes = (np.full_like(x, np.nan) for x in (g, audio, magnitudes))
+    kernel.filter_source(audio_source(audio), magnitudes, n_samples, 0, out)
+    kernel.gradients(g, audio_source(audio), magnitudes, n_samples, 0, d_audio, d_magnitudes)
+    x, v, bands = (array[0].astype(float) for array in arrays)
+    expected = reference.filter_audio(x, bands, 0, len(v), False), *reference.gradients(v, x, bands, 0, False)
+    allowed = tolerances(x, v, bands, 0, dtype)
+    for actual, wanted, atol in zip((out, d_audio, d_magnitudes), expected, allowed, strict=True):
+        np.testing.assert_allclose(actual[0], wanted, rtol=0, atol=atol)
 
 
 # ------------------------------------------------------------------------------------------------------- the rules

@@ -6,11 +6,11 @@ from numba import njit
 
 from fastddsp.kernels.cpu.fir_response import response_of_taps, stays, taps_of_response
 from fastddsp.kernels.cpu.fir_transform import (
-    REAL,
     Transform,
     correlated,
     filtered,
     forward,
+    has_real_step,
     make_transform,
     response_rows,
     transform_sizes,
@@ -47,14 +47,14 @@ def _filter(x, is_real, rows, odd, h, half, first, twiddles):
 def _unfilter(g, is_real, rows, odd, h, x, half, first, twiddles):
     transform = Transform(half, first, pointer(twiddles, 0))
     _respond(rows, transform, h, x)
-    forward(pointer(g, 0), transform)
+    forward(pointer(g, 0), False, transform)
     unfiltered(pointer(g, 0), pointer(h, 0), odd, is_real, transform, pointer(x, 0))
 
 
 @njit
 def _correlate(x, is_real, g, odd, sums, h, half, first, twiddles):
     transform = Transform(half, first, pointer(twiddles, 0))
-    forward(pointer(g, 0), transform)
+    forward(pointer(g, 0), False, transform)
     correlated(pointer(x, 0), is_real, pointer(g, 0), odd, transform, pointer(h, 0))
     for part in range(len(sums)):
         response = pointer(h, part * response_rows(half) * x.shape[1])
@@ -90,7 +90,7 @@ class Problem:
         if odd:
             self.rows[1, self.half - self.before :][: self.before + 1] = ((later - earlier) / 2)[::-1]
         self.h = np.full((len(self.rows) * response_rows(self.half), self.x.shape[1]), np.nan, dtype)
-        self.is_real, self.plan = self.first == REAL, (self.half, self.first, self.twiddles)
+        self.is_real, self.plan = has_real_step(self.first), (self.half, self.first, self.twiddles)
 
     def padded(self, x: np.ndarray) -> np.ndarray:
         """x, then zeros where kernels read them."""
