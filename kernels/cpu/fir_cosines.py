@@ -1,17 +1,17 @@
-"""Cosine transforms of few rows, whole in registers (see fir_design for what they are parts of).
+"""Cosine transforms of few rows, written out (see fir_design for what they are parts of).
 
-    r        r[m] = sum''_{k <= 8} X_k cos(pi k m / 8), m <= 8
-    odd      O[m] = sum_{i < 8} x_i cos(pi (2 i + 1) m / 16), m < 8
-    quarter  D[p] = sum_{i < K} d_i cos(pi (2 i + 1) (2 p + 1) / 4K), p < K, K = 8 or 16
+    r        r[m] = sum''_{k <= n} X_k cos(pi k m / n), m <= n
+    odd      O[m] = sum_{i < n} x_i cos(pi (2 i + 1) m / 2n), m < n
+    quarter  D[p] = sum_{i < K} d_i cos(pi (2 i + 1) (2 p + 1) / 4K), p < K
 
-The first two are halved until nothing is left, as in fir_design, and have transposes. The last ones, whose matrices are
-symmetric, are Fourier transforms of K / 2 complex numbers between two turns:
+The first two are halved until nothing is left, as in fir_design, and have transposes. The last one, whose matrix is
+symmetric, is a Fourier transform of K / 2 complex numbers between two turns:
 
     z_m = d_{2 m} + i d_{K - 1 - 2 m},   u = exp(-2 pi i / 8K)
     Z_p = u^(4 p) sum_m u^(4 m + 1) z_m exp(-2 pi i m p / (K / 2)),   D[2 p] = Re Z_p,   D[K - 1 - 2 p] = -Im Z_p
 
-A product with the matrix of K = 16 is 256 multiply-adds. This is 112 operations, 45 of them additions, for which AMD
-has pipes of their own; K = 8 takes 44, O 35, r 32.
+For K = 16 that is 112 operations, 45 of them additions, for which AMD has pipes of their own, where a product with the
+matrix is 256 multiply-adds. r of n = 64 takes 513; in loops over rows, half of its time went into stores of sums.
 
 Source: Plonka, Tasche, Fast and numerically stable algorithms for discrete cosine transforms, Linear Algebra Appl. 394,
 2005.
@@ -22,12 +22,19 @@ import math
 from numba.core import types
 from numba.core.extending import intrinsic
 
+from fastddsp.kernels.cpu.compile import helper
 from fastddsp.kernels.cpu.registers import Complexes, Registers, choose
 
-LEAST = 8
-"""n of r; rows of O."""
-QUARTERS = 8, 16
-"""K."""
+WHOLE = 16, 32, 64
+"""n of r."""
+SIZE = 16
+"""n of odd, and K: as many rows as registers hold, in and out."""
+
+
+@helper(forceinline=True)
+def is_whole(n):
+    """Whether this n is one of WHOLE."""
+    return n == WHOLE[0] or n == WHOLE[1] or n == WHOLE[2]
 
 
 class _Cosines:
@@ -107,24 +114,24 @@ class _Cosines:
         return self.numbers.times(x, (cos, sin), -1)
 
 
-def _make_sums(sizes, name: str):
+def _make_sums(sizes: list[int], name: str):
     """An intrinsic for these sizes: rows of out, `out_step` apart, from `size` rows of x, `step` apart."""
 
     @intrinsic
     def sums(typingctx, x, step, size, out, out_step):
         def codegen(context, builder, signature, args):
             registers = Registers(context, builder, signature, args)
-            step, size, out_step = map(registers.index, (1, 2, 4))
+            step, number, out_step = map(registers.index, (1, 2, 4))
 
             def row(which, stride, i):
                 return registers.at(registers.rows(which), builder.mul(stride, stride.type(i)))
 
-            def act(number):
-                rows = [registers.load(row(0, step, i)) for i in range(number)]
+            def act(size):
+                rows = [registers.load(row(0, step, i)) for i in range(size)]
                 for i, value in enumerate(getattr(_Cosines(registers), name)(rows)):
                     registers.save(value, row(3, out_step, i))
 
-            choose(builder, size, sizes, act)
+            choose(builder, number, sizes, act)
             return context.get_dummy_value()
 
         return types.void(x, step, size, out, out_step), codegen
@@ -132,6 +139,6 @@ def _make_sums(sizes, name: str):
     return sums
 
 
-r8, r8_transposed = (_make_sums((LEAST + 1,), name) for name in ("r", "r_transposed"))
-odd8, odd8_transposed = (_make_sums((LEAST,), name) for name in ("odd", "odd_transposed"))
-quarter = _make_sums(QUARTERS, "quarter")
+r, r_transposed = (_make_sums([n + 1 for n in WHOLE], name) for name in ("r", "r_transposed"))
+odd, odd_transposed = (_make_sums([SIZE], name) for name in ("odd", "odd_transposed"))
+quarter = _make_sums([SIZE], "quarter")

@@ -4,24 +4,26 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastddsp.kernels.cpu import fir_cosines
-from fastddsp.kernels.cpu.fir_cosines import odd8, odd8_transposed, quarter, r8, r8_transposed
+from fastddsp.kernels.cpu.fir_cosines import SIZE, WHOLE, odd, odd_transposed, quarter, r, r_transposed
 from fastddsp.kernels.cpu.simd import REGISTER_BYTES, pointer
 
 
 def _matrix(size: int, rows: int, columns: int, half_turns: int) -> np.ndarray:
     """cos(pi row column / half_turns); rows and columns: 1 for 0, 1, 2, ..., 2 for 1, 3, 5, ..."""
     k = np.arange(size)
-    return np.cos(np.pi / half_turns * np.outer(rows * k + rows - 1, columns * k + columns - 1))
+    return np.cos(np.pi / half_turns * (np.outer(rows * k + rows - 1, columns * k + columns - 1) % (2 * half_turns)))
 
 
-ENDS = np.where(np.arange(9) % 8 == 0, 0.5, 1)[:, None]
+def _r(n: int) -> np.ndarray:
+    return _matrix(n + 1, 1, 1, n) * np.where(np.arange(n + 1) % n == 0, 0.5, 1)
+
+
 SUMS = {
-    "r": (r8, (ENDS * _matrix(9, 1, 1, 8)).T),
-    "r transposed": (r8_transposed, ENDS * _matrix(9, 1, 1, 8)),
-    "odd": (odd8, _matrix(8, 1, 2, 16)),
-    "odd transposed": (odd8_transposed, _matrix(8, 2, 1, 16)),
-    **{f"quarter of {size}": (quarter, _matrix(size, 2, 2, 4 * size)) for size in fir_cosines.QUARTERS},
+    **{f"r of {n}": (r, _r(n)) for n in WHOLE},
+    **{f"r of {n} transposed": (r_transposed, _r(n).T) for n in WHOLE},
+    "odd": (odd, _matrix(SIZE, 1, 2, 2 * SIZE)),
+    "odd transposed": (odd_transposed, _matrix(SIZE, 2, 1, 2 * SIZE)),
+    "quarter": (quarter, _matrix(SIZE, 2, 2, 4 * SIZE)),
 }
 
 
@@ -41,6 +43,7 @@ def test_sums_are_products_with_their_matrices(name, dtype, step):
     first = 0 if step > 0 else len(x) - 1
     transform(x, first * lanes, out)
     expected = matrix @ x[first::step][:size].astype(float)
-    atol = 8 * np.finfo(dtype).eps * np.abs(expected).max()
+    norms = np.linalg.norm(matrix, 2) * np.linalg.norm(x, axis=0).max()
+    atol = np.log2(size) * np.finfo(dtype).eps * norms
     np.testing.assert_allclose(out[::out_step], expected, rtol=0, atol=atol)
     assert np.isnan(out[1::out_step]).all()
