@@ -115,10 +115,13 @@ class _Cosines:
 
 
 def _make_sums(sizes: list[int], name: str):
-    """An intrinsic for these sizes: rows of out, `out_step` apart, from `size` rows of x, `step` apart."""
+    """An intrinsic for these sizes: rows of out, `out_step` apart, from `size` rows of x, `step` apart.
+
+    out may be x. weights: None, or a pointer to numbers that rows of out are multiplied by.
+    """
 
     @intrinsic
-    def sums(typingctx, x, step, size, out, out_step):
+    def sums(typingctx, x, step, size, out, out_step, weights):
         def codegen(context, builder, signature, args):
             registers = Registers(context, builder, signature, args)
             step, number, out_step = map(registers.index, (1, 2, 4))
@@ -129,12 +132,14 @@ def _make_sums(sizes: list[int], name: str):
             def act(size):
                 rows = [registers.load(row(0, step, i)) for i in range(size)]
                 for i, value in enumerate(getattr(_Cosines(registers), name)(rows)):
+                    if not isinstance(weights, types.NoneType):
+                        value = builder.fmul(value, registers.spread(registers.at(args[5], i)))
                     registers.save(value, row(3, out_step, i))
 
             choose(builder, number, sizes, act)
             return context.get_dummy_value()
 
-        return types.void(x, step, size, out, out_step), codegen
+        return types.void(x, step, size, out, out_step, weights), codegen
 
     return sums
 

@@ -50,7 +50,7 @@ class Design(NamedTuple):
     of_r: object  # pointer: matrix of r of the least n, by row k and column m; then its transpose
     of_odd: object  # pointer: of O of the least n, by row i and column m; then its transpose
     of_differences: object  # pointer: one after the other, of K = least n, 2 K, ... n / 4, but for SIZE
-    window: object  # pointer: the weights of every lag in s; with 1/n, and the transform's 1/M; then those in o
+    window: object  # pointer: see make_design
 
 
 N_NUMBERS = 4  # of Design, before the tables
@@ -63,8 +63,14 @@ def padded(n):
 
 
 @lru_cache(maxsize=64)
-def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int, ...], np.ndarray]:
-    """The numbers of a Design, and its tables one after the other, float64."""
+def make_design(
+    n_bands: int, window_size: int, scale: float, by_halves: bool = False
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """The numbers of a Design, and its tables one after the other, float64.
+
+    The window is the weights of every lag in s, with 1/n and `scale`, then those in o; or, by halves, those of lags in
+    the half, and zeros beyond.
+    """
     n = least = n_bands - 1
     while least % 2 == 0 and least > SIZE:
         least //= 2
@@ -86,6 +92,8 @@ def make_design(n_bands: int, window_size: int, scale: float) -> tuple[tuple[int
         size *= 2
     squares = [np.pad(table, (0, padded(len(table)) - len(table))).ravel() for table in tables]
     parts = window_parts(n_bands, window_size) * (scale / n)
+    if by_halves:
+        parts[0, 0], parts[1] = parts[0, 0] / 2, 0
     return (n, least, first, parts.shape[1]), np.concatenate([*squares, *parts])
 
 
@@ -153,7 +161,7 @@ def _multiply(x, step, n_terms, matrix, n_sums, out):
 def _multiply_differences(x, step, size, design, out):
     """out = the product of `size` rows of x, `step` apart, with their matrix."""
     if _cells(size) == 0:
-        quarter(x, step, size, out, 1)
+        quarter(x, step, size, out, 1, None)
         return
     matrix, before = design.of_differences, design.least
     while before < size:
@@ -204,7 +212,7 @@ def taps_of_bands(bands, design, r):
     step = design.n // n
     sums, differences, out = _rooms(r, design.n)
     if is_whole(n):
-        whole_r(bands, step, n + 1, r, 1)
+        whole_r(bands, step, n + 1, r, 1, None)
     else:
         _multiply(bands, step, n + 1, design.of_r, n + 1, r)
     while n < design.n:
@@ -219,7 +227,7 @@ def taps_of_bands(bands, design, r):
             _add_odd(r, n, out, size, spread, 2 * spread)
             x, x_step, spread = sums, 1, 2 * spread
         if size == SIZE:
-            odd(x, x_step, size, out, 1)
+            odd(x, x_step, size, out, 1, None)
         else:
             _multiply(x, x_step, size, design.of_odd, size, out)
         _add_odd(r, n, out, size, 0, spread)
@@ -238,14 +246,6 @@ def weigh_taps(r, part, design, half, s):
         clear_rows(s, 0, half + 1)
         for m in range(1, design.n_lags):
             _put(s, half - m, _row(r, m) * window[m])
-
-
-@helper
-def weigh_half(rows, design, out):
-    """out = rows of fir_halves' s, twice as large, from those of r; or the adjoint."""
-    _put(out, 0, _row(rows, 0) * design.window[0])
-    for m in range(1, design.n_lags):
-        _put(out, m, _row(rows, m) * (2 * design.window[m]))
 
 
 @helper
@@ -275,7 +275,7 @@ def bands_of_taps(r, design, bands):
             _put(r, 2 * n - m, low - high)  # O in reverse: m is at row 2 n - m
         size, spread = design.least, n // design.least
         if size == SIZE:
-            odd_transposed(pointer(r, 2 * n * width), -spread, size, x, 1)
+            odd_transposed(pointer(r, 2 * n * width), -spread, size, x, 1, None)
         else:
             of_odd = pointer(design.of_odd, padded(size) * padded(size))
             _multiply(pointer(r, 2 * n * width), -spread, size, of_odd, size, x)
@@ -290,9 +290,38 @@ def bands_of_taps(r, design, bands):
         for i in range(n):
             _put(bands, (2 * i + 1) * (step // 2), _row(x, i))
     if is_whole(n):
-        r_transposed(r, 1, n + 1, bands, step)
+        r_transposed(r, 1, n + 1, bands, step, None)
     else:
         of_r = pointer(design.of_r, padded(n + 1) * padded(n + 1))
         _multiply(r, 1, n + 1, of_r, n + 1, x)
         for k in range(n + 1):
             _put(bands, k * step, _row(x, k))
+
+
+# The half of symmetric taps that fir_halves takes. Where r is whole, the window is a part of it; but not of its adjoint,
+# where it would take registers that are needed: 750 cycles instead of 670.
+
+
+@helper
+def half_of_bands(bands, design, room):
+    """Rows of the half, in the place of the magnitudes'; room: design_rows."""
+    n = design.n
+    if design.first == n and is_whole(n):
+        whole_r(bands, 1, n + 1, bands, 1, design.window)
+    else:
+        taps_of_bands(bands, design, room)
+        _weigh(room, design, bands)
+
+
+@helper
+def bands_of_half(half, design, room):
+    """The adjoint: rows of the magnitudes' gradients, in the place of the half's."""
+    clear_rows(half, design.n_lags, design.n + 1)
+    _weigh(half, design, room)
+    bands_of_taps(room, design, half)
+
+
+@helper
+def _weigh(rows, design, out):
+    for m in range(design.n + 1):
+        _put(out, m, _row(rows, m) * design.window[m])

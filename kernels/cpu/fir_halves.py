@@ -27,9 +27,9 @@ Source: Wefers, Partitioned convolution algorithms for real-time auralization, 2
 
 from numba import njit
 
-from fastddsp.kernels.cpu.compile import helper, kernel
+from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.copies import claim_run, clear_rows, copy, zero
-from fastddsp.kernels.cpu.fir_design import bands_of_taps, taps_of_bands, weigh_half
+from fastddsp.kernels.cpu.fir_design import bands_of_half, half_of_bands
 from fastddsp.kernels.cpu.fir_layout import group_at, parts_of, place_bands, place_heard, scratch_of
 from fastddsp.kernels.cpu.fir_source import Source, samples
 from fastddsp.kernels.cpu.fir_transform import LAST, back, for_blocks, forward, last_twiddles, there
@@ -104,18 +104,9 @@ def _halves(magnitudes, b, layout, design, scratch):
     width, n_bands, row, half = register_width(scratch.h), design.n + 1, b * layout.n_frames, layout.transform.half
     place_bands(scratch.lanes, scratch.units, width, 0, layout.n_frames, row, n_bands, magnitudes.size)
     load_lanes(pointer(magnitudes, 0), scratch.lanes, layout.band_rows, scratch.stage, scratch.h)
-    taps_of_bands(scratch.h, design, scratch.x)
-    weigh_half(scratch.x, design, scratch.h)
+    half_of_bands(scratch.h, design, scratch.x)
     clear_rows(scratch.h, design.n_lags, half * (1 if layout.is_real else 2))
     forward(scratch.h, layout.is_real, layout.transform)
-
-
-@helper
-def _bands(ds, design, room):
-    """Rows of the magnitudes' gradients, in the place of ds."""
-    weigh_half(ds, design, room)
-    clear_rows(room, design.n_lags, design.n + 1)
-    bands_of_taps(room, design, ds)
 
 
 # -------------------------------------------------------------------------------- kernels: rows are chunks of all items
@@ -206,7 +197,7 @@ def gradients_by_halves(
                 there(x, layout.is_real, transform)
                 _correlated(x, heard, None, half, twiddles, h)
                 back(h, layout.is_real, transform)
-                _bands(h, design, x)
+                bands_of_half(h, design, x)
                 target, in_place = pointer(d_magnitudes, (row + first) * n_bands), is_full and width <= n_bands
                 store_lanes(h, max(n_bands, width), target if in_place else x, n_bands)
                 if not in_place:

@@ -36,7 +36,7 @@ def test_sums_are_products_with_their_matrices(name, dtype, step):
 
     @njit
     def transform(x, first, out):
-        sums(pointer(x, first), step, size, pointer(out, 0), out_step)
+        sums(pointer(x, first), step, size, pointer(out, 0), out_step, None)
 
     x = np.random.default_rng(0).standard_normal((abs(step) * size, lanes)).astype(dtype)
     out = np.full((out_step * size, lanes), np.nan, dtype)
@@ -47,3 +47,16 @@ def test_sums_are_products_with_their_matrices(name, dtype, step):
     atol = np.log2(size) * np.finfo(dtype).eps * norms
     np.testing.assert_allclose(out[::out_step], expected, rtol=0, atol=atol)
     assert np.isnan(out[1::out_step]).all()
+
+
+@pytest.mark.parametrize("n", WHOLE)
+def test_rows_are_weighed_in_place(n):
+    @njit
+    def transform(x, weights):
+        r(pointer(x, 0), 1, n + 1, pointer(x, 0), 1, pointer(weights, 0))
+
+    rng = np.random.default_rng(0)
+    x, weights = rng.standard_normal((n + 1, REGISTER_BYTES // 8)), rng.standard_normal(n + 1)
+    expected = weights[:, None] * (_r(n) @ x)
+    transform(x, weights)
+    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-13)
