@@ -93,9 +93,11 @@ def copy_window(source, low, high, begin, end, target):
 def add_tails(tails, ends, out):
     """Add what rings on after each of several stretches of `out` to what follows, in order.
 
-    tails: [batch, stretches, samples]; ends: the sample of out [batch, samples] after each, which may lie outside.
+    tails: [batch, stretches, samples]; ends: the sample of out [batch, samples] after each, which may lie outside. What
+    follows the last one is silent before.
     """
     for b in range(out.shape[0]):
+        out[b, max(0, ends[-1]) :] = 0
         for i in range(tails.shape[1]):
             for n in range(max(0, -ends[i]), min(tails.shape[2], out.shape[1] - ends[i])):
                 out[b, ends[i] + n] += tails[b, i, n]

@@ -226,17 +226,9 @@ def filter_source(
         threads.enter(filter_halves, args, n_chunks, n_chunks, n_threads)
     else:
         threads.enter(_filter_chunks, (*args, plan.odd), n_chunks, n_chunks, n_threads)
-    _clear_outside(plan, n_samples, out)
+    if plan.delay < 0:
+        out[:, : -plan.delay] = 0
     add_tails(tails, plan.ends, out)
-
-
-def _clear_outside(plan: Plan, n_samples: int, out) -> None:
-    """Zeros where no frame reaches."""
-    before, end = -plan.delay, n_samples - plan.delay
-    if before > 0:
-        out[:, :before] = 0
-    if end < out.shape[1]:
-        out[:, max(end, 0) :] = 0
 
 
 def gradients(

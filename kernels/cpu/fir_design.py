@@ -298,8 +298,8 @@ def bands_of_taps(r, design, bands):
             _put(bands, k * step, _row(x, k))
 
 
-# The half of symmetric taps that fir_halves takes. Where r is whole, the window is a part of it; but not of its adjoint,
-# where it would take registers that are needed: 750 cycles instead of 670.
+# The half of symmetric taps that fir_halves takes. Where r is whole, the window is a part of it; but not of the
+# adjoint, where it would take registers that are needed: 750 cycles instead of 670.
 
 
 @helper

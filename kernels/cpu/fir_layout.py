@@ -222,6 +222,11 @@ def group_at(layout, first, last, width, units):
     units: pointer to int64, filled with where each lane's samples begin, and end; then with their frames.
     """
     out_of_line()
+    if layout.is_even and layout.blocks == 1:  # a vector loop
+        for j in range(width + 1):
+            units[width + 1 + j] = min(first + j, last)
+            units[j] = min(first + j, last) * layout.block
+        return min(width, last - first)
     frame, piece = first // layout.blocks, first % layout.blocks
     for j in range(width + 1):
         inside = frame < layout.n_frames
