@@ -60,7 +60,7 @@ from fastddsp.kernels.cpu.simd import (
     store,
 )
 from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place, rooms_apart
-from fastddsp.kernels.phase import envelope_weights, from_radians, tap_offset, to_radians
+from fastddsp.kernels.phase import envelope_weights, tap_offset, to_radians
 
 WORK_PER_CHUNK = 2**21  # harmonic-samples, 0.1 ms
 ROWS_PER_CHUNK = 64  # frames at least: an owner of frames visits one interval more than it owns
@@ -395,7 +395,7 @@ class Bank:
         self.quarter_turns = quarter_turns
         self.n_threads = n_threads
         self.phases = np.empty((f0.shape[0], timeline.n_intervals + 1), np.int64)
-        interval_phases(f0, from_radians(initial_phase).view(np.int64), *self.timeline[:4], self.phases)
+        interval_phases(f0, initial_phase, *self.timeline[:4], self.phases)
 
     @property
     def final_phase(self) -> np.ndarray:

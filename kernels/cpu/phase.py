@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from fastddsp.kernels.cpu.compile import helper, kernel
+from fastddsp.kernels.phase import GRID_BITS
 
 TURN_HALF = 2.0**63
 GRID_ROUND, GRID_MASK = np.int64(1 << 13), np.int64(-(1 << 14))
@@ -40,6 +41,15 @@ def fixed_point(turns):
 
 
 @helper
+def _on_grid(radians):
+    """fastddsp.kernels.phase.from_radians, of one phase, as an int64: as NumPy's calls they take 5 us."""
+    turns = radians / (2 * np.pi)
+    if not np.isfinite(turns):
+        return np.int64(0)
+    return np.int64(np.rint((turns - np.floor(turns)) * 2.0**50)) << np.int64(GRID_BITS)
+
+
+@helper
 def increments(a, c, i, start, n_samples, n_intervals, sample_rate):
     """A and D of interval i in 64-bit fractions of a turn; a, c: f0 in Hz at its ends, start: its first sample."""
     offset = start * n_intervals - i * n_samples
@@ -52,11 +62,11 @@ def increments(a, c, i, start, n_samples, n_intervals, sample_rate):
 def interval_phases(f0, initial_phase, n_samples, n_intervals, first_frame, sample_rate, out):
     """out[b, i]: phase just before interval i's first sample; out[b, n_intervals]: after the last sample.
 
-    f0 [batch, frames] in Hz; initial_phase [batch] int64; out [batch, n_intervals + 1] int64.
+    f0 [batch, frames] in Hz; initial_phase [batch] radians, float64; out [batch, n_intervals + 1] int64.
     """
     n_frames = f0.shape[1]
     for b in range(f0.shape[0]):
-        phase = initial_phase[b]
+        phase = _on_grid(initial_phase[b])
         out[b, 0] = phase
         start = 0
         for i in range(n_intervals):

@@ -27,7 +27,7 @@ from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.lookup import TILE, place_exact, place_given, start_exact, workspace
 from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient
 from fastddsp.kernels.cpu.simd import pointer
-from fastddsp.kernels.phase import Timeline, envelope_weights, from_radians, to_radians
+from fastddsp.kernels.phase import Timeline, envelope_weights, to_radians
 
 SAMPLES_PER_CHUNK = 2**14  # 50 us: long beside the 5 us of a call
 
@@ -355,9 +355,8 @@ class Oscillator(Lookup):
     def __init__(self, f0, wavetables, initial_phase, n_samples, sample_rate, order=0, n_threads=1):
         batch, n_frames = f0.shape
         phases = np.empty((batch, n_frames + 1), np.int64)
-        start = from_radians(initial_phase).view(np.int64)
         self.sample_rate = float(sample_rate)
-        interval_phases(f0, start, n_samples, n_frames, 0, self.sample_rate, phases)
+        interval_phases(f0, initial_phase, n_samples, n_frames, 0, self.sample_rate, phases)
         self.final_phase = to_radians(phases[:, -1].view(np.uint64))
         clock = f0, phases, n_samples, self.sample_rate
         reading = order, wavetables.shape[2], 1 / (2 * np.pi)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from fastddsp.kernels.cpu.intervals import audible_harmonics
 from fastddsp.kernels.cpu.phase import frame_of, increments, interval_phases, interval_start
 from fastddsp.kernels.cuda import launch
-from fastddsp.kernels.phase import from_radians
 from tests.cuda_on_cpu.conftest import BUILDS
 
 PROBE = (Path(__file__).parent / "phase_probe.cu").read_text("utf-8")
@@ -33,8 +32,7 @@ def sweeps(draw):
 def of_the_cpu(f0, initial, n_samples, n_intervals, first_frame, sample_rate, nyquist, n_harmonics):
     """Phases before all intervals, phases of all samples, harmonics that are audible throughout and somewhere."""
     before = np.zeros((1, n_intervals + 1), np.int64)
-    start = from_radians(np.array([initial])).view(np.int64)
-    interval_phases(f0[None], start, n_samples, n_intervals, first_frame, sample_rate, before)
+    interval_phases(f0[None], np.array([initial]), n_samples, n_intervals, first_frame, sample_rate, before)
     samples, audible = np.zeros(n_samples, np.int64), []
     for i in range(n_intervals):
         lo, hi = (interval_start(k, n_samples, n_intervals) for k in (i, i + 1))
