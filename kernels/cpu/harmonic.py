@@ -39,9 +39,9 @@ from fastddsp.kernels.cpu.harmonic_tiles import (
     bank_tile,
     collect,
     fill_table,
+    gradient_crossing,
     gradient_tile,
     plan,
-    products_crossing,
     rows_of,
     stage,
     staged_size,
@@ -253,7 +253,7 @@ def gradient_of_interval(
     it before types; g: pointer to the row that is item b's. All is NaN where f0 is not finite.
     """
     phases, y, table, state, staged, samples = buffers
-    (sine, cosine), (_, n_frames, n_harmonics) = psi, out.shape
+    sine, (_, n_frames, n_harmonics) = psi[0], out.shape
     n_taps, width, lanes, size = weights.shape[0], weights.shape[1], lane_count(y), staged_size(n_harmonics)
     sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
     not_finite = (sweep[0] + sweep[1]) * 0.0
@@ -290,10 +290,11 @@ def gradient_of_interval(
                 course = sweep_of_tile(sweep, i, sample, timeline)
                 out0 = gradients_of(out, b, frame + t, own, nobodys)
                 out1 = gradients_of(out, b, frame + t + 1, own, nobodys)
-                products_crossing(phases, sine, samples, audible, course, w0, w1, out0, out1)
-                if asked is not None:
+                if asked is None:
+                    gradient_crossing(phases, sine, samples, None, audible, course, w0, w1, out0, out1, y)
+                else:
                     rows = amplitudes_of(amplitudes, b, frame + t), amplitudes_of(amplitudes, b, frame + t + 1)
-                    bank_crossing(phases, cosine, rows, True, audible, course, w0, w1, y)
+                    gradient_crossing(phases, sine, samples, rows, audible, course, w0, w1, out0, out1, y)
         if asked is not None:
             more = tile_moments(samples, y, sample - lo, count)
             moments = moments[0] + more[0], moments[1] + more[1], moments[2] + more[2]

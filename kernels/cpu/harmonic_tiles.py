@@ -122,10 +122,11 @@ def fill_table(phase, half, table):
     _put(table, 2, c2, s2)
     _put(table, 3, c3, s3)
     _put(table, 4, c4, s4)
+    w = c4 + c4
     if half > 4:
-        w = c4 + c4
         _put(table, 5, w * c1 - c3, fma(w, s1, s3))
         _put(table, 6, w * c2 - c2, fma(w, s2, s2))
+    if half > 6:
         _put(table, 7, w * c3 - c1, fma(w, s3, s1))
         _put(table, 8, fma(w, c4, -1.0), w * s4)
         for j in range(9, half + 1):
@@ -135,11 +136,11 @@ def fill_table(phase, half, table):
 
 @helper(forceinline=True)
 def _start_turning(phase, half, psi, state):
-    """State: sin and cos of c theta + psi, now for c = 0; and of (2J + 1) theta."""
+    """State: sin and cos of c theta + psi for block 1; and of (2J + 1) theta."""
     lanes = lane_count(state)
     sin_turn, cos_turn = sin_cos_turns(phase * (2 * half + 1))
-    store(state, 0, splat(state, psi[1]))
-    store(state, lanes, splat(state, psi[2]))
+    store(state, 0, fma(cos_turn, psi[1], sin_turn * psi[2]))
+    store(state, lanes, fma(cos_turn, psi[2], sin_turn * -psi[1]))
     store(state, 2 * lanes, sin_turn)
     store(state, 3 * lanes, cos_turn)
 
@@ -206,7 +207,8 @@ def bank_tile(phases, psi, blocks, table, state, staged, w0, w1, y):
         store(state, 4 * lanes, y0)
         store(state, 5 * lanes, y1)
         for block in range(1, m + 1):
-            _turn(block, half, phases, shift, state)
+            if block > 1:
+                _turn(block, half, phases, shift, state)
             a0, a1, b0, b1 = _block_sums(table, half, 2 * SPAN * block, staged0, staged1)
             s, q = load(state, 0), load(state, lanes)
             store(state, 4 * lanes, fma(s, a0, fma(q, b0, load(state, 4 * lanes))))
@@ -268,7 +270,8 @@ def gradient_tile(phases, psi, blocks, table, state, g, staged, w0, w1, rows, y)
             store(state, 4 * lanes, y0)
             store(state, 5 * lanes, y1)
         for block in range(1, m + 1):
-            _turn(block, half, phases, shift, state)
+            if block > 1:
+                _turn(block, half, phases, shift, state)
             row = half + (block - 1) * (2 * half + 1)
             s, q = load(state, 0), load(state, lanes)
             g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)
@@ -308,10 +311,16 @@ def collect(rows, blocks, n, sums, unfolded, out):
 
 
 @helper(forceinline=True)
-def crossing_sine(y, phase, psi, h, sweep):
-    """sin(h theta + psi) where h f < nyquist, else 0; sweep: see fastddsp.kernels.cpu.intervals.crossing."""
+def _headroom(y, h, sweep):
+    """Not negative where h f < nyquist; sweep: see fastddsp.kernels.cpu.intervals.crossing."""
     slope, offset = crossing(h, sweep, lane_count(y))
-    return select_ge(fma(ramp(y), slope, splat(y, offset)), 0.0, sin_turns(phase * h + psi[0]), 0.0)
+    return fma(ramp(y), slope, splat(y, offset))
+
+
+@helper(forceinline=True)
+def crossing_sine(y, phase, psi, h, sweep):
+    """sin(h theta + psi) where h f < nyquist, else 0."""
+    return select_ge(_headroom(y, h, sweep), 0.0, sin_turns(phase * h + psi[0]), 0.0)
 
 
 @helper
@@ -327,11 +336,19 @@ def bank_crossing(phases, psi, rows, by_harmonic, audible, sweep, w0, w1, y):
 
 
 @helper
-def products_crossing(phases, psi, g, audible, sweep, w0, w1, out0, out1):
-    """Add the products of w0 g and w1 g with those harmonics to two frames' gradients."""
+def gradient_crossing(phases, psi, g, rows, audible, sweep, w0, w1, out0, out1, y):
+    """gradient_tile for those harmonics: products go to two frames' gradients; rows: their amplitudes, or None."""
     phase = load(phases, 0)
     g0, g1 = load(w0, 0) * load(g, 0), load(w1, 0) * load(g, 0)
+    y0, y1 = splat(g, 0.0), splat(g, 0.0)
     for h in range(audible[0] + 1, audible[1] + 1):
-        x = crossing_sine(g, phase, psi, h, sweep)
-        out0[h - 1] += dot(g0, x)
-        out1[h - 1] += dot(g1, x)
+        headroom = _headroom(g, h, sweep)
+        s, c = sin_cos_turns(phase * h + psi[0])
+        s = select_ge(headroom, 0.0, s, 0.0)
+        out0[h - 1] += dot(g0, s)
+        out1[h - 1] += dot(g1, s)
+        if rows is not None:
+            c = select_ge(headroom, 0.0, c, 0.0)
+            y0, y1 = fma(rows[0][h - 1] * h, c, y0), fma(rows[1][h - 1] * h, c, y1)
+    if rows is not None:
+        store(y, 0, fma(load(w0, 0), y0, fma(load(w1, 0), y1, load(y, 0))))

@@ -63,20 +63,20 @@ def fill_phases(phase, base, slope, start, count, phases):
 
 @helper
 def sweep_of_tile(ends, i, sample, timeline):
-    """What `crossing` needs of the tile from `sample` on in interval i: f0's course over it, and Nyquist."""
+    """What `crossing` needs of the tile from `sample` on in interval i: f0's course over it, and Nyquist.
+
+    And what it needs to say where that is: lane `scale` / h - `shift`, with one division for each harmonic.
+    """
     n_samples, n_intervals, _, _, nyquist = timeline
-    return (
-        ends[0],
-        ends[1] - ends[0],
-        (sample * n_intervals - i * n_samples) / n_samples,
-        n_intervals / n_samples,
-        nyquist,
-    )
+    a, rise = ends[0], ends[1] - ends[0]
+    fraction, step = (sample * n_intervals - i * n_samples) / n_samples, n_intervals / n_samples
+    by_lane = 1 / (rise * step)
+    return a, rise, fraction, step, nyquist, nyquist * by_lane, (a + rise * fraction) * by_lane
 
 
 @helper
 def _is_audible(h, sweep, l):
-    a, rise, fraction, step, nyquist = sweep
+    a, rise, fraction, step, nyquist, _, _ = sweep
     return h * (a + rise * (fraction + l * step)) < nyquist
 
 
@@ -87,8 +87,8 @@ def crossing(h, sweep, lanes):
     f0 rises or falls throughout an interval, so these are the first lanes or the last ones: where they end is
     estimated, then settled by looking at the lanes around.
     """
-    a, rise, fraction, step, nyquist = sweep
-    estimate = ((nyquist / h - a) / rise - fraction) / step
+    rise, scale, shift = sweep[1], sweep[5], sweep[6]
+    estimate = scale / h - shift
     before = np.int64(np.ceil(min(max(estimate, 0.0), np.float64(lanes)))) if np.isfinite(estimate) else np.int64(0)
     is_rising = rise > 0
     while before > 0 and _is_audible(h, sweep, before - 1) != is_rising:

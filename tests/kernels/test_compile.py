@@ -96,3 +96,31 @@ def test_every_cached_function_is_a_kernel():
     sources = sorted(Path(cpu.__file__).parent.glob("*.py"))
     assert len(sources) > 5
     assert [file.name for file in sources if "cache=True" in file.read_text()] == ["compile.py"]
+
+
+def test_a_kernel_that_puts_registers_on_the_stack_aligns_it_for_them(tmp_path):
+    many = range(40)  # more than any processor has
+    loads = "".join(f"    a{i} = load_register(x, {i} * width)\n" for i in many)
+    stores = "".join(f"    store(x, {i} * width, a{i} + total)\n" for i in many)
+    text = f"{IMPORTS}\n@kernel\ndef spill(x):\n    width = register_width(x)\n{loads}    total = "
+    (tmp_path / "spilling.py").write_text(text + " + ".join(f"a{i}" for i in many) + f"\n{stores}")
+    command = [sys.executable, "-c", SPILL]
+    printed = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert printed.split() == ["780.0", "True"]
+
+
+IMPORTS = """
+from fastddsp.kernels.cpu.compile import kernel
+from fastddsp.kernels.cpu.simd import load_register, register_width, store
+"""
+
+SPILL = """
+import re
+import numpy as np
+from fastddsp.kernels.cpu.simd import REGISTER_BYTES
+from spilling import spill
+x = np.repeat(np.arange(40, dtype=np.float32), REGISTER_BYTES // 4)
+spill(x)
+(assembly,) = spill.inspect_asm().values()
+print(x[0], bool(re.search(rf"and[lq]?\\s+\\$-{REGISTER_BYTES}, %rsp", assembly)))
+"""
