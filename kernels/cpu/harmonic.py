@@ -326,7 +326,7 @@ def _gradients_of_frames(
         close_slot(ring, i % n_taps, gradients_of(out, b, frame, own, nobodys))
 
 
-@kernel
+@kernel(aligned=False)
 def _gradient_rows(
     f0, phases, asked, g, weights, tap_offset, timeline, psi, tiles, rooms, filled, out, moments,
     tickets, n_rows, n_chunks, n_threads, team,
