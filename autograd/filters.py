@@ -307,13 +307,13 @@ def frequency_impulse_response(magnitudes: Tensor, window_size: int = 0) -> Tens
     sampling method".
     """
     (magnitudes,) = checks.computed_in_float32(magnitudes)
+    checks.same_kind(magnitudes=magnitudes)
     _check_bands(magnitudes)
     zero_phase = torch.fft.irfft(magnitudes, 2 * (magnitudes.shape[-1] - 1))
     return apply_window_to_impulse_response(zero_phase, window_size)
 
 
 def _check_bands(magnitudes: Tensor) -> None:
-    checks.same_kind(magnitudes=magnitudes)
     if magnitudes.shape[-1] < 2:
         raise ValueError(f"magnitudes must have at least 2 bands (0 Hz and Nyquist), got {list(magnitudes.shape)}")
 
@@ -422,6 +422,7 @@ def filtered_noise(
         checks.shape("noise", noise, (batch, n_samples))
         checks.same_kind(magnitudes=magnitudes, noise=noise)
         return frequency_filter(noise, magnitudes, window_size, overlap=overlap, backend=backend)
+    checks.same_kind(magnitudes=magnitudes)
     _check_filter(magnitudes, n_samples, window_size, backend)
     if seed is None:
         seeds = torch.randint(MAX_SEED, (1,), dtype=torch.int64, device=magnitudes.device)
