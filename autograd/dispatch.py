@@ -2,12 +2,15 @@
 
 Every kernel op is a `torch.autograd.Function` (with `setup_context`) around ops defined here with a fake for tracing:
 7 us a call, where `custom_op` with `register_autograd` costs 17. The dispatcher picks the kernel by device.
+
+An op is defined twice. Programs of torch.export hold ops, not Functions, and must find derivatives; but what has them
+passes by Python on the way to its kernel, 10 us a call, which Functions, that bring their own, need not.
 """
 
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,8 +18,19 @@ BACKENDS = ("auto", "cpu", "cuda")
 _library = torch.library.Library("fastddsp", "DEF")
 
 
-def register(name: str, schema: str, *, cpu: Callable, fake: Callable) -> Callable:
-    """Define `fastddsp::name`, its CPU kernel and its fake; returns the op.
+class Op(NamedTuple):
+    """What a Function calls: the op with derivatives where a program is being made of it, else its twin without."""
+
+    differentiable: Any  # fastddsp::name
+    plain: Any  # fastddsp::_name
+
+    def __call__(self, *args: Any) -> Any:
+        """The op's results."""
+        return (self.differentiable if torch.compiler.is_compiling() else self.plain)(*args)
+
+
+def register(name: str, schema: str, *, cpu: Callable, fake: Callable) -> Op:
+    """Define `fastddsp::name` and its twin, their CPU kernel and their fake.
 
     Args:
       name: the op's name.
@@ -24,13 +38,14 @@ def register(name: str, schema: str, *, cpu: Callable, fake: Callable) -> Callab
       cpu: implementation on contiguous CPU tensors; it allocates its results.
       fake: the same on fake tensors: shapes, dtypes and contiguous strides of the results.
     """
-    _library.define(f"{name}{schema}", tags=torch.Tag.pt2_compliant_tag)
-    _library.impl(name, cpu, "CPU")
-    torch.library.register_fake(f"fastddsp::{name}", fake)
-    return getattr(torch.ops.fastddsp, name).default
+    for twin in (name, f"_{name}"):
+        _library.define(f"{twin}{schema}", tags=torch.Tag.pt2_compliant_tag)
+        _library.impl(twin, cpu, "CPU")
+        torch.library.register_fake(f"fastddsp::{twin}", fake)
+    return Op(*(getattr(torch.ops.fastddsp, twin).default for twin in (name, f"_{name}")))
 
 
-def differentiate(op: Any, function: type[torch.autograd.Function]) -> None:
+def differentiate(op: Op, function: type[torch.autograd.Function]) -> None:
     """Give an op the derivative of its Function, for callers that have only the op: programs of torch.export.
 
     Also keep the signature of the Function's `forward`, by which torch binds the arguments of every `apply`: working it
@@ -38,7 +53,8 @@ def differentiate(op: Any, function: type[torch.autograd.Function]) -> None:
     """
     parameters = inspect.signature(function.forward).parameters.values()
     function.forward.__signature__ = _Positional(list(parameters))  # type: ignore[attr-defined]
-    torch.library.register_autograd(op, function.backward, setup_context=function.setup_context, lib=_library)
+    context = function.setup_context
+    torch.library.register_autograd(op.differentiable, function.backward, setup_context=context, lib=_library)
 
 
 def gradients_by(function: type[torch.autograd.Function], op: Any) -> Callable:
@@ -80,7 +96,8 @@ class _Bound:
 
 def implement_cuda(name: str, function: Callable) -> None:
     """Give `fastddsp::name` its implementation on CUDA tensors; it takes and returns what the CPU's does."""
-    _library.impl(name, function, "CUDA")
+    for twin in (name, f"_{name}"):
+        _library.impl(twin, function, "CUDA")
 
 
 def queue(tensor: torch.Tensor) -> Any:

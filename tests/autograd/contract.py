@@ -324,6 +324,8 @@ def library_calls(
 ) -> list[tuple[torch._ops.OpOverload, tuple]]:
     """Calls of `fastddsp::` ops that a public function makes for its value and two derivatives: [(op, arguments)].
 
+    Each of them twice: of the op without derivatives that Functions call, and of its twin with derivatives.
+
     Args:
       op: the function.
       inputs: its tensors, small ones on the CPU by default.
@@ -335,7 +337,8 @@ def library_calls(
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             if function.namespace == "fastddsp":
                 copies = [a.detach().clone() if isinstance(a, Tensor) else a for a in args]
-                calls.append((function, tuple(copies)))
+                differentiable = getattr(torch.ops.fastddsp, function._opname.removeprefix("_")).default
+                calls.extend((twin, tuple(copies)) for twin in (function, differentiable))
             return function(*args, **(kwargs or {}))
 
     inputs = op.make() if inputs is None else inputs
