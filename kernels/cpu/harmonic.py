@@ -396,7 +396,7 @@ class Bank:
         self.quarter_turns = quarter_turns
         self.n_threads = n_threads
         self.phases = np.empty((f0.shape[0], timeline.n_intervals + 1), np.int64)
-        interval_phases(f0, initial_phase, *self.timeline[:4], self.phases)
+        interval_phases(f0, initial_phase, *self.timeline[:4], self.phases, n_threads)
 
     @property
     def final_phase(self) -> np.ndarray:
@@ -419,13 +419,13 @@ class Bank:
         moments = np.empty((self.f0.shape[0], self._n_intervals, 3))
         room = self._room(bank_room, amplitudes) + -(-self.timeline[0] // self._n_intervals)
         self._run(self._task(_moment_rows, amplitudes, self._psi(1), room, g, moments))
-        phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
+        phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial, self.n_threads)
 
     def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
         """`analyse` and `phase_gradient` in one pass: they share phases, cosines and sines."""
         moments = np.empty((self.f0.shape[0], self._n_intervals, 3))
         self._run(self._gradient(g, amplitudes, d_amplitudes, moments))
-        phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial)
+        phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial, self.n_threads)
 
     @property
     def _n_intervals(self) -> int:
