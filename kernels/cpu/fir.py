@@ -11,7 +11,7 @@ Every lane of a register filters a unit of its own, a frame or a piece of one, b
 (fastddsp.kernels.cpu.fir_transform) with the response of its taps (fir_response, fir_design). Responses and transforms
 live in the cache only. Cost of a unit of H samples and L taps, N >= H + L - 1: two and a half transforms of N real
 numbers forward, four backward, where windows are as long as responses are, else three and five; and in all three cosine
-transforms; with overlap twice that.
+transforms; with overlap twice that. Frames that are as long as responses reach go a shorter way (fir_halves).
 """
 
 import numpy as np

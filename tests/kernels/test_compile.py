@@ -1,5 +1,6 @@
 """A kernel on disk is good only as long as no source that it was made of has changed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,10 +38,9 @@ def helper():
 
 
 def run(folder, stamp: bytes) -> str:
-    program = PROGRAM.format(stamp=stamp)
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    command = [sys.executable, "-c", PROGRAM.format(stamp=stamp)]
+    own_cache = {**os.environ, "NUMBA_CACHE_DIR": ""}  # beside the sources
+    return subprocess.run(command, cwd=folder, env=own_cache, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_a_changed_helper_in_another_file_compiles_the_kernel_anew(tmp_path):
