@@ -106,16 +106,6 @@ class _Aligned(JITCodeLibrary):
         super().add_ir_module(ir_module)
 
 
-class _AlignedCompiler(Compiler):
-    """Numba's compiler, except that the code goes into an _Aligned."""
-
-    def define_pipelines(self) -> list:
-        """The passes; called first of all."""
-        self.state.library = _Aligned(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
-        self.state.library.enable_object_caching()
-        return super().define_pipelines()
-
-
 class _Inlined(_Aligned):
     """A helper's code: optimized and made machine code where kernels contain it, and not by itself as well.
 
@@ -137,13 +127,22 @@ class _Inlined(_Aligned):
         self._finalized = True
 
 
-class _HelperCompiler(Compiler):
-    """Numba's compiler, except that the code goes into an _Inlined."""
+class _AlignedCompiler(Compiler):
+    """Numba's compiler, except that the code goes into an _Aligned."""
+
+    library: type[_Aligned] = _Aligned
 
     def define_pipelines(self) -> list:
         """The passes; called first of all."""
-        self.state.library = _Inlined(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        self.state.library = self.library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        self.state.library.enable_object_caching()  # as Numba does with its own
         return super().define_pipelines()
+
+
+class _HelperCompiler(_AlignedCompiler):
+    """The same, for helpers."""
+
+    library = _Inlined
 
 
 def helper(function: Callable | None = None, **options: Any) -> Any:

@@ -253,7 +253,7 @@ def gradient_of_interval(
     it before types; g: pointer to the row that is item b's. All is NaN where f0 is not finite.
     """
     phases, y, table, state, staged, samples = buffers
-    sine, (_, n_frames, n_harmonics) = psi[0], out.shape
+    _, n_frames, n_harmonics = out.shape
     n_taps, width, lanes, size = weights.shape[0], weights.shape[1], lane_count(y), staged_size(n_harmonics)
     sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
     not_finite = (sweep[0] + sweep[1]) * 0.0
@@ -281,20 +281,20 @@ def gradient_of_interval(
             w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
             slots = _open_slot(ring, slot0), _open_slot(ring, slot1)
             if asked is None:
-                gradient_tile(phases, sine, blocks, table, state, samples, None, w0, w1, slots, y)
+                gradient_tile(phases, psi, blocks, table, state, samples, None, w0, w1, slots, y)
             else:
                 two = pointer(staged, t * size), pointer(staged, (t + 1) * size)
-                gradient_tile(phases, sine, blocks, table, state, samples, two, w0, w1, slots, y)
+                gradient_tile(phases, psi, blocks, table, state, samples, two, w0, w1, slots, y)
             filled[slot0] = filled[slot1] = n
             if audible[0] < audible[1]:
                 course = sweep_of_tile(sweep, i, sample, timeline)
                 out0 = gradients_of(out, b, frame + t, own, nobodys)
                 out1 = gradients_of(out, b, frame + t + 1, own, nobodys)
                 if asked is None:
-                    gradient_crossing(phases, sine, samples, None, audible, course, w0, w1, out0, out1, y)
+                    gradient_crossing(phases, psi, samples, None, audible, course, w0, w1, out0, out1, y)
                 else:
                     rows = amplitudes_of(amplitudes, b, frame + t), amplitudes_of(amplitudes, b, frame + t + 1)
-                    gradient_crossing(phases, sine, samples, rows, audible, course, w0, w1, out0, out1, y)
+                    gradient_crossing(phases, psi, samples, rows, audible, course, w0, w1, out0, out1, y)
         if asked is not None:
             more = tile_moments(samples, y, sample - lo, count)
             moments = moments[0] + more[0], moments[1] + more[1], moments[2] + more[2]
@@ -432,12 +432,11 @@ class Bank:
         return self.timeline[1]
 
     def _gradient(self, g, amplitudes, out, moments) -> "_Task":
-        fixed = (self.f0, self.phases, amplitudes, g, self.weights, self.tap_offset, self.timeline)
-        psi = self._psi(0), self._psi(1)
+        fixed = (self.f0, self.phases, amplitudes, g, self.weights, self.tap_offset, self.timeline, self._psi(0))
         room = self._room(gradient_room, out)
         work = self.timeline[0] * out.shape[2] * (1 if amplitudes is None else 2)
         n_items = self.f0.shape[0]
-        return _Task(_gradient_rows, (*fixed, psi), room, (out, moments), n_items * out.shape[1], n_items * work)
+        return _Task(_gradient_rows, fixed, room, (out, moments), n_items * out.shape[1], n_items * work)
 
     def _task(self, kernel, amplitudes, psi, room, *results) -> "_Task":
         """`kernel` on all intervals of what it fills, the last of the results."""

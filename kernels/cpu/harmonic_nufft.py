@@ -199,7 +199,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
     What tables cannot hold goes to `out`, for the frames own[0] <= j < own[1] only: others have owners of their own.
     g: the item's.
     """
-    f0, phases, weights, tap_offset, timeline, (psi, _) = controls
+    f0, phases, weights, tap_offset, timeline, psi = controls
     cells, held, first_table, taps, n_cells, odd = tabled
     first_frame, n_frames = timeline[2], out.shape[1]
     (n_taps, width), stride = weights.shape, cells.shape[1]
@@ -353,7 +353,7 @@ class NufftBank(Bank):
         tabled, factors = self._tabled(held, first, last, n_harmonics, self.quarter_turns)
         cells, held, first_table, _, _, odd = tabled
         scratch, own = self._own_scratch(self._room(gradient_room, out)), (own_first, own_last)
-        controls = self._controls((self._psi(0), self._psi(1)))
+        controls = self._controls(self._psi(0))
         _analysis_rows(controls, g, b, first, last, tabled, scratch, self._places(), own, out)
         if cells.size:
             tables.transform(cells, 2, odd)

@@ -6,7 +6,7 @@ What loops over such rows, in LLVM's language, says it with these: fastddsp.kern
 import llvmlite.ir as ir
 from numba.core import types
 
-from fastddsp.kernels.cpu.simd import Vector, _broadcast, _fma, width_of
+from fastddsp.kernels.cpu.simd import Vector, _broadcast, _fma, _moved, width_of
 
 
 def choose(builder, number, choices, act):
@@ -62,17 +62,11 @@ class Registers:
 
     def moved_up(self, value, address):
         """Every lane in the next one, the number there in lane 0."""
-        lanes = self.kind.count
-        return self._picked(value, address, [lanes, *range(lanes - 1)])
+        return _moved(self.builder, value, self.spread(address), up=True)
 
     def moved_down(self, value, address):
         """Every lane in the one before, the number there in the last lane."""
-        return self._picked(value, address, range(1, self.kind.count + 1))
-
-    def _picked(self, value, address, lanes):
-        """Lanes of a row; the one after its last stands for the number there."""
-        order = ir.Constant(ir.VectorType(ir.IntType(32), self.kind.count), [*lanes])
-        return self.builder.shuffle_vector(value, self.spread(address), order)
+        return _moved(self.builder, value, self.spread(address), up=False)
 
     def save_lane(self, value, lane: int, address) -> None:
         """Write one lane of a row."""

@@ -435,13 +435,18 @@ def store_some(typingctx, array, index, count, vector):
     return types.void(array, index, count, vector), codegen
 
 
-def _moved(vector, scalar, lanes):
-    """Typing and code of a vector's lanes in another order; the one after its last stands for the scalar."""
+def _moved(builder, vector, other, up: bool):
+    """Every lane in the next one, or in the one before; what is missing then is in every lane of `other`."""
+    lanes = vector.type.count
+    order = [lanes, *range(lanes - 1)] if up else [*range(1, lanes + 1)]
+    return builder.shuffle_vector(vector, other, ir.Constant(ir.VectorType(ir.IntType(32), lanes), order))
+
+
+def _move(vector, scalar, up: bool):
+    """Typing and code of the same."""
 
     def codegen(context, builder, signature, args):
-        other = _broadcast(context, builder, args[1], signature.args[1], vector)
-        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [*lanes])
-        return builder.shuffle_vector(args[0], other, order)
+        return _moved(builder, args[0], _broadcast(context, builder, args[1], signature.args[1], vector), up)
 
     return vector(vector, scalar), codegen
 
@@ -449,13 +454,13 @@ def _moved(vector, scalar, lanes):
 @intrinsic
 def moved_up(typingctx, vector, first):
     """Every lane in the next one, `first` in lane 0."""
-    return _moved(vector, first, [vector.lanes, *range(vector.lanes - 1)])
+    return _move(vector, first, up=True)
 
 
 @intrinsic
 def moved_down(typingctx, vector, last):
     """Every lane in the one before, `last` in the last lane."""
-    return _moved(vector, last, range(1, vector.lanes + 1))
+    return _move(vector, last, up=False)
 
 
 @intrinsic

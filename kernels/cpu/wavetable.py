@@ -356,7 +356,7 @@ class Oscillator(Lookup):
         batch, n_frames = f0.shape
         phases = np.empty((batch, n_frames + 1), np.int64)
         self.sample_rate = float(sample_rate)
-        interval_phases(f0, initial_phase, n_samples, n_frames, 0, self.sample_rate, phases)
+        interval_phases(f0, initial_phase, n_samples, n_frames, 0, self.sample_rate, phases, n_threads)
         self.final_phase = to_radians(phases[:, -1].view(np.uint64))
         clock = f0, phases, n_samples, self.sample_rate
         reading = order, wavetables.shape[2], 1 / (2 * np.pi)
@@ -378,7 +378,9 @@ class Oscillator(Lookup):
         if d_f0 is not None:
             moments = np.empty((*d_f0.shape, 3))
             threads.run(lambda b: _interval_moments(d_phase, b, moments), len(g), self.n_threads)
-            phase_gradient(moments, final, g.shape[1], d_f0.shape[1], 0, self.sample_rate, d_f0, d_initial)
+            phase_gradient(
+                moments, final, g.shape[1], d_f0.shape[1], 0, self.sample_rate, d_f0, d_initial, self.n_threads
+            )
         if d_amplitudes is not None:
             threads.run(lambda b: _envelope_adjoint(products, windows, b, d_amplitudes), len(g), self.n_threads)
 
