@@ -46,11 +46,22 @@ from fastddsp.kernels.cpu.harmonic_tiles import (
     stage,
     staged_size,
 )
-from fastddsp.kernels.cpu.intervals import fill_phases, interval, sweep_of_tile
-from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient, tile_moments
+from fastddsp.kernels.cpu.intervals import (
+    audible_of,
+    ends_of,
+    fill_phases,
+    interval_at,
+    samples_of,
+    survey,
+    sweep_of_tile,
+)
+from fastddsp.kernels.cpu.phase import frame_of, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
     TILE_REGISTERS,
     borrowed,
+    cache_line,
+    integers,
+    keep,
     lane_count,
     lanes_of,
     load,
@@ -59,8 +70,8 @@ from fastddsp.kernels.cpu.simd import (
     splat,
     store,
 )
-from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place, rooms_apart
-from fastddsp.kernels.phase import envelope_weights, tap_offset, to_radians
+from fastddsp.kernels.cpu.team import enter_on_team, next_chunk
+from fastddsp.kernels.phase import envelope_weights, tap_offset
 
 WORK_PER_CHUNK = 2**21  # harmonic-samples, 0.1 ms
 ROWS_PER_CHUNK = 64  # frames at least: an owner of frames visits one interval more than it owns
@@ -71,48 +82,54 @@ def tile_lanes(dtype) -> int:
     return lanes_of(from_dtype(np.dtype(dtype)))
 
 
-# Scratch: (phases of a tile, room for numbers, how many harmonics' products each slot of the ring holds), arrays that
-# begin at cache lines; what lies where in the room is said here alone. A tile's functions take pointers.
+# A thread's scratch is an array of its own; what lies where in it is said here alone. It begins at a cache line: a
+# vector that straddles two of them costs two loads.
+
+
+@helper
+def room_for(numbers, like):
+    """Zeros, and a cache line more; whoever takes pointers into them must `keep` them until the end."""
+    return np.zeros(numbers + 64 // like.itemsize, like.dtype)
 
 
 @helper
 def bank_room(n_harmonics, n_taps, lanes):
-    """Numbers that a bank needs room for: y, table, state, staged amplitudes of n_taps frames."""
-    return (1 + TABLE_TILES + STATE_TILES) * lanes + n_taps * staged_size(n_harmonics)
+    """Numbers that a bank needs room for: phases, y, table, state, staged amplitudes of n_taps frames."""
+    return (2 + TABLE_TILES + STATE_TILES) * lanes + n_taps * staged_size(n_harmonics)
 
 
 @helper
 def gradient_room(n_harmonics, n_taps, lanes):
-    """A bank's, and a tile of g, a row of zeros, sums of rows, nobody's gradients, and the ring's rows."""
+    """A bank's, a tile of g, a row of zeros, sums of rows, nobody's gradients, the ring's rows, what its slots hold."""
     rows = rows_of(n_harmonics)
-    return bank_room(n_harmonics, n_taps, lanes) + 2 * lanes + 3 * rows + n_taps * rows * lanes // TILE_REGISTERS
+    return bank_room(n_harmonics, n_taps, lanes) + 2 * lanes + 3 * rows + n_taps * (rows * lanes // TILE_REGISTERS + 1)
 
 
 @helper(forceinline=True)
-def pointers(scratch, n_harmonics, n_taps):
+def pointers(room):
     """To phases of a tile, y, table, state, staged amplitudes."""
-    phases, room, _ = scratch
-    lanes = lane_count(room)
-    state = (1 + TABLE_TILES) * lanes
-    staged = state + STATE_TILES * lanes
-    return pointer(phases, 0), pointer(room, 0), pointer(room, lanes), pointer(room, state), pointer(room, staged)
+    start, lanes = cache_line(room, 0, room), lane_count(room)
+    y = pointer(start, lanes)
+    table = pointer(y, lanes)
+    state = pointer(table, TABLE_TILES * lanes)
+    return integers(start), y, table, state, pointer(state, STATE_TILES * lanes)
 
 
 @helper(forceinline=True)
-def gradient_pointers(scratch, n_harmonics, n_taps):
+def gradient_pointers(room, n_harmonics, n_taps):
     """To a bank's buffers and a tile of g; the ring; a row of nobody's gradients.
 
     The ring: what frames' products have come to while the intervals that touch them go by. A slot a tap, tap t of
     interval i in slot (i + t) mod n_taps. It is (rows; filled, how many harmonics' products each slot holds, 0 if none;
     a row of zeros; sums and unfolded, room for `collect`; numbers in a slot's rows).
     """
-    _, room, filled = scratch
     lanes, rows = lane_count(room), rows_of(n_harmonics)
-    samples = bank_room(n_harmonics, n_taps, lanes)
-    zeros, sums = samples + lanes, samples + 2 * lanes
-    slots = pointer(room, sums + 3 * rows), pointer(filled, 0), pointer(room, zeros)
-    ring = *slots, pointer(room, sums), pointer(room, sums + rows), rows * register_width(room)
-    return (*pointers(scratch, n_harmonics, n_taps), pointer(room, samples)), ring, pointer(room, sums + 2 * rows)
+    samples = pointer(cache_line(room, 0, room), bank_room(n_harmonics, n_taps, lanes))
+    zeros = pointer(samples, lanes)
+    sums = pointer(zeros, lanes)
+    nobodys, slots, size = pointer(sums, 2 * rows), pointer(sums, 3 * rows), rows * register_width(room)
+    filled = integers(pointer(slots, n_taps * size))
+    return (*pointers(room), samples), (slots, filled, zeros, sums, pointer(sums, rows), size), nobodys
 
 
 @helper(forceinline=True)
@@ -132,21 +149,30 @@ def put(y, out, count, adds):
             out[l] = y[l] + out[l] if adds else y[l]
 
 
+@helper(forceinline=True)
+def look_at(f0, row, b, i, n_frames, n_harmonics, timeline):
+    """f0 at an interval's ends, audible harmonics, its first sample and the next interval's."""
+    ends = ends_of(pointer(f0, b * n_frames), n_frames, timeline[2] + i)
+    return ends, audible_of(row, n_harmonics), samples_of(row)
+
+
 @njit(inline="always")
-def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, out, adds):
-    """out: pointer to the first of interval i's samples, see `put`; they are NaN where f0 is not finite."""
+def bank_of_interval(f0, row, amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, out, adds):
+    """row: interval i's (fastddsp.kernels.cpu.intervals); out: pointer to the first of its samples, see `put`.
+
+    They are NaN where f0 is not finite.
+    """
     phases, y, table, state, staged = buffers
     n_frames, n_harmonics = amplitudes.shape[1:]
     n_taps, width, lanes, size = weights.shape[0], weights.shape[1], lane_count(y), staged_size(n_harmonics)
-    sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+    ends, audible, (lo, hi) = look_at(f0, row, b, i, n_frames, n_harmonics, timeline)
     frame, blocks = timeline[2] + i + tap_offset, plan(audible[0])
     for t in range(n_taps):
-        row = amplitudes_of(amplitudes, b, frame + t)
-        stage(row, audible[0], blocks, by_harmonic, pointer(staged, t * size))
+        stage(amplitudes_of(amplitudes, b, frame + t), audible[0], blocks, by_harmonic, pointer(staged, t * size))
     for sample in range(lo, hi, lanes):
-        fill_phases(phase, sweep[2], sweep[3], sample - lo, lanes, phases)
+        fill_phases(row, sample - lo, lanes, phases)
         fill_table(load(phases, 0), blocks[1], table)
-        store(y, 0, splat(y, (sweep[0] + sweep[1]) * 0.0))
+        store(y, 0, splat(y, (ends[0] + ends[1]) * 0.0))
         at = sample % (width - lanes)
         for t in range(0, n_taps, 2):
             w0, w1 = pointer(weights, t * width + at), pointer(weights, (t + 1) * width + at)
@@ -154,65 +180,65 @@ def bank_of_interval(f0, phase, amplitudes, weights, tap_offset, timeline, psi, 
             bank_tile(phases, psi, blocks, table, state, two, w0, w1, y)
             if audible[0] < audible[1]:
                 rows = amplitudes_of(amplitudes, b, frame + t), amplitudes_of(amplitudes, b, frame + t + 1)
-                course = sweep_of_tile(sweep, i, sample, timeline)
+                course = sweep_of_tile(ends, i, sample, timeline)
                 bank_crossing(phases, psi, rows, by_harmonic, audible, course, w0, w1, y)
         put(y, pointer(out, sample - lo), hi - sample, adds)
 
 
 @kernel
 def _bank_rows(
-    f0, phases, amplitudes, weights, tap_offset, timeline, psi, tiles, rooms, filled, out,
+    f0, intervals, amplitudes, weights, tap_offset, timeline, psi, out,
     tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Audio of all intervals; those of out's rows, one after the other, are this kernel's rows."""
     if enter_on_team(n_threads, team):
         return
-    f0, phases, amplitudes, weights, out = borrowed((f0, phases, amplitudes, weights, out))
+    f0, intervals, amplitudes, weights, out = borrowed((f0, intervals, amplitudes, weights, out))
     n_samples, n_intervals = timeline[:2]
-    n_voices, own = f0.shape[0] // out.shape[0], next_place(tickets)
-    scratch = tiles[own], rooms[own], filled[own]
-    buffers = pointers(scratch, amplitudes.shape[2], weights.shape[0])
+    n_voices = f0.shape[0] // out.shape[0]
+    room = room_for(bank_room(amplitudes.shape[2], weights.shape[0], lane_count(out)), out)
+    buffers = pointers(room)
     first, last = next_chunk(tickets, n_rows, n_chunks)
     while first < last:
         for at in range(first, last):
-            row, i = at // n_intervals, at % n_intervals
-            audio = pointer(out, row * n_samples + interval_start(i, n_samples, n_intervals))
+            batch, i = at // n_intervals, at % n_intervals
             for voice in range(n_voices):
-                b = row * n_voices + voice
+                b = batch * n_voices + voice
+                row = interval_at(intervals, b, i)
+                audio = pointer(out, batch * n_samples + samples_of(row)[0])
                 bank_of_interval(
-                    f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, False,
-                    b, i, buffers, audio, voice > 0,
-                )  # fmt: skip
+                    f0, row, amplitudes, weights, tap_offset, timeline, psi, False, b, i, buffers, audio, voice > 0
+                )
         first, last = next_chunk(tickets, n_rows, n_chunks)
+    keep(room)
 
 
 @kernel
 def _moment_rows(
-    f0, phases, amplitudes, weights, tap_offset, timeline, psi, tiles, rooms, filled, g, moments,
+    f0, intervals, amplitudes, weights, tap_offset, timeline, psi, g, moments,
     tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Moments of g dy/dtheta in all intervals; those of all items are this kernel's rows."""
     if enter_on_team(n_threads, team):
         return
-    f0, phases, amplitudes, weights, g, moments = borrowed((f0, phases, amplitudes, weights, g, moments))
+    f0, intervals, amplitudes, weights, g, moments = borrowed((f0, intervals, amplitudes, weights, g, moments))
     n_samples, n_intervals = timeline[:2]
     n_harmonics, n_taps, n_voices = amplitudes.shape[2], weights.shape[0], f0.shape[0] // g.shape[0]
-    own = next_place(tickets)
-    scratch = tiles[own], rooms[own], filled[own]
-    buffers = pointers(scratch, n_harmonics, n_taps)
-    slope = pointer(scratch[1], bank_room(n_harmonics, n_taps, lane_count(g)))
+    room, slopes = room_for(bank_room(n_harmonics, n_taps, lane_count(g)), g), room_for(-(-n_samples // n_intervals), g)
+    buffers, slope = pointers(room), pointer(slopes, 0)
     first, last = next_chunk(tickets, n_rows, n_chunks)
     while first < last:
-        for row in range(first, last):
-            b, i = row // n_intervals, row % n_intervals
-            lo, hi = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
-            bank_of_interval(
-                f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, True, b, i, buffers, slope, False
-            )
+        for at in range(first, last):
+            b, i = at // n_intervals, at % n_intervals
+            row = interval_at(intervals, b, i)
+            lo, hi = samples_of(row)
+            bank_of_interval(f0, row, amplitudes, weights, tap_offset, timeline, psi, True, b, i, buffers, slope, False)
             moments[b, i, 0], moments[b, i, 1], moments[b, i, 2] = tile_moments(
                 pointer(g, b // n_voices * n_samples + lo), slope, 0, hi - lo
             )
         first, last = next_chunk(tickets, n_rows, n_chunks)
+    keep(room)
+    keep(slopes)
 
 
 @helper(forceinline=True)
@@ -244,19 +270,20 @@ def gradients_of(out, b, frame, own, nobodys):
 
 @njit(inline="always")
 def gradient_of_interval(
-    f0, phase, asked, amplitudes, g, weights, tap_offset, timeline, psi, b, i, own, ring, buffers, out, nobodys
+    f0, row, asked, amplitudes, g, weights, tap_offset, timeline, psi, b, i, own, ring, buffers, out, nobodys
 ):  # fmt: skip
     """Products of g with interval i's harmonics, to the ring and to `out`; and the moments of g dy/dtheta.
 
     The rows of a slot must all be of one plan: where the number of audible harmonics changes, what was summed so far is
-    added to the frame's gradients first. asked: None where no moments are, a kernel's own argument, as Numba must know
-    it before types; g: pointer to the row that is item b's. All is NaN where f0 is not finite.
+    added to the frame's gradients first. row: interval i's (fastddsp.kernels.cpu.intervals); asked: None where no
+    moments are, a kernel's own argument, as Numba must know it before types; g: pointer to the row that is item b's.
+    All is NaN where f0 is not finite.
     """
     phases, y, table, state, staged, samples = buffers
     _, n_frames, n_harmonics = out.shape
     n_taps, width, lanes, size = weights.shape[0], weights.shape[1], lane_count(y), staged_size(n_harmonics)
-    sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
-    not_finite = (sweep[0] + sweep[1]) * 0.0
+    ends, audible, (lo, hi) = look_at(f0, row, b, i, n_frames, n_harmonics, timeline)
+    not_finite = (ends[0] + ends[1]) * 0.0
     frame, n, blocks, filled = timeline[2] + i + tap_offset, audible[0], plan(audible[0]), ring[1]
     for t in range(n_taps):
         if asked is not None:
@@ -266,7 +293,7 @@ def gradient_of_interval(
             close_slot(ring, slot, gradients_of(out, b, frame + t, own, nobodys))
     moments = 0.0, 0.0, 0.0
     for sample in range(lo, hi, lanes):
-        fill_phases(phase, sweep[2], sweep[3], sample - lo, lanes, phases)
+        fill_phases(row, sample - lo, lanes, phases)
         fill_table(load(phases, 0), blocks[1], table)
         store(y, 0, splat(y, not_finite))
         count, at = min(lanes, hi - sample), sample % (width - lanes)
@@ -287,7 +314,7 @@ def gradient_of_interval(
                 gradient_tile(phases, psi, blocks, table, state, samples, two, w0, w1, slots, y)
             filled[slot0] = filled[slot1] = n
             if audible[0] < audible[1]:
-                course = sweep_of_tile(sweep, i, sample, timeline)
+                course = sweep_of_tile(ends, i, sample, timeline)
                 out0 = gradients_of(out, b, frame + t, own, nobodys)
                 out1 = gradients_of(out, b, frame + t + 1, own, nobodys)
                 if asked is None:
@@ -303,7 +330,8 @@ def gradient_of_interval(
 
 @njit(inline="always")
 def _gradients_of_frames(
-    f0, phases, asked, amplitudes, g, weights, tap_offset, timeline, psi, b, own, ring, buffers, out, moments, nobodys
+    f0, intervals, asked, amplitudes, g, weights, tap_offset, timeline, psi,
+    b, own, ring, buffers, out, moments, nobodys,
 ):  # fmt: skip
     """See _gradient_rows: the frames own[0] <= j < own[1] of item b."""
     n_samples, n_intervals, first_frame = timeline[:3]
@@ -318,7 +346,7 @@ def _gradients_of_frames(
         frame = first_frame + i + tap_offset
         if i < i_hi:
             m = gradient_of_interval(
-                f0, phases[b, i], asked, amplitudes, heard, weights, tap_offset, timeline, psi,
+                f0, interval_at(intervals, b, i), asked, amplitudes, heard, weights, tap_offset, timeline, psi,
                 b, i, own, ring, buffers, out, nobodys,
             )  # fmt: skip
             if asked is not None and own[0] <= frame_of(frame, n_frames) < own[1]:
@@ -328,7 +356,7 @@ def _gradients_of_frames(
 
 @kernel(aligned=False)
 def _gradient_rows(
-    f0, phases, asked, g, weights, tap_offset, timeline, psi, tiles, rooms, filled, out, moments,
+    f0, intervals, asked, g, weights, tap_offset, timeline, psi, out, moments,
     tickets, n_rows, n_chunks, n_threads, team,
 ):  # fmt: skip
     """Gradients of the amplitudes of all frames, which are this kernel's rows, and moments of their intervals.
@@ -339,27 +367,27 @@ def _gradient_rows(
     """
     if enter_on_team(n_threads, team):
         return
-    f0, phases, amplitudes, g, weights, out, moments = borrowed((f0, phases, asked, g, weights, out, moments))
-    n_frames, n_taps, own = out.shape[1], weights.shape[0], next_place(tickets)
-    scratch = tiles[own], rooms[own], filled[own]
-    buffers, ring, nobodys = gradient_pointers(scratch, out.shape[2], n_taps)
+    f0, intervals, amplitudes, g, weights, out, moments = borrowed((f0, intervals, asked, g, weights, out, moments))
+    (n_frames, n_harmonics), n_taps = out.shape[1:], weights.shape[0]
+    room = room_for(gradient_room(n_harmonics, n_taps, lane_count(out)), out)
+    buffers, ring, nobodys = gradient_pointers(room, n_harmonics, n_taps)
     first, last = next_chunk(tickets, n_rows, n_chunks)
     while first < last:
         for b in range(first // n_frames, -(-last // n_frames)):
             frames = max(first - b * n_frames, 0), min(last - b * n_frames, n_frames)
             _gradients_of_frames(
-                f0, phases, asked, amplitudes, g, weights, tap_offset, timeline, psi,
+                f0, intervals, asked, amplitudes, g, weights, tap_offset, timeline, psi,
                 b, frames, ring, buffers, out, moments, nobodys,
             )  # fmt: skip
         first, last = next_chunk(tickets, n_rows, n_chunks)
+    keep(room)
 
 
 class _Task(NamedTuple):
-    """A row loop on all its rows: fixed arguments, numbers that it needs room for, arrays it fills."""
+    """A row loop on all its rows: fixed arguments, arrays it fills."""
 
     kernel: Callable
     fixed: tuple
-    room: int
     results: tuple
     n_rows: int
     work: int  # harmonic-samples
@@ -379,6 +407,9 @@ class Bank:
       method: envelope resampling, one of fastddsp.kernels.phase.METHODS.
       quarter_turns: psi; 0 for sines, 1 for cosines.
       n_threads: at most so many threads.
+
+    Attributes:
+      final_phase: [items] radians in [0, 2 pi): the phase after the last sample, where the next block begins.
     """
 
     def __init__(self, f0, initial_phase, timeline, sample_rate, nyquist, method, quarter_turns=0, n_threads=1):
@@ -395,17 +426,11 @@ class Bank:
         self.tap_offset = tap_offset(method)
         self.quarter_turns = quarter_turns
         self.n_threads = n_threads
-        self.phases = np.empty((f0.shape[0], timeline.n_intervals + 1), np.int64)
-        interval_phases(f0, initial_phase, *self.timeline[:4], self.phases, n_threads)
-
-    @property
-    def final_phase(self) -> np.ndarray:
-        """[items] radians in [0, 2 pi): the phase after the last sample, where the next block begins."""
-        return to_radians(self.phases[:, -1].view(np.uint64))
+        self.intervals, self.final_phase = survey(f0, initial_phase, *self.timeline, n_threads)
 
     def render(self, amplitudes, out) -> None:
         """out [batch, samples] = the voices' sum for amplitudes [items, frames, harmonics]."""
-        self._run(self._task(_bank_rows, amplitudes, self._psi(0), self._room(bank_room, amplitudes), out))
+        self._run(self._task(_bank_rows, amplitudes, self._psi(0), out))
 
     def analyse(self, g, out) -> None:
         """out [items, frames, harmonics] = the adjoint of `render` in the amplitudes, applied to g [batch, samples]."""
@@ -417,8 +442,7 @@ class Bank:
         final_cotangent [items]: cotangent of the final phase, in radians.
         """
         moments = np.empty((self.f0.shape[0], self._n_intervals, 3))
-        room = self._room(bank_room, amplitudes) + -(-self.timeline[0] // self._n_intervals)
-        self._run(self._task(_moment_rows, amplitudes, self._psi(1), room, g, moments))
+        self._run(self._task(_moment_rows, amplitudes, self._psi(1), g, moments))
         phase_gradient(moments, final_cotangent, *self.timeline[:4], d_f0, d_initial, self.n_threads)
 
     def gradients(self, g, amplitudes, final_cotangent, d_amplitudes, d_f0, d_initial) -> None:
@@ -432,40 +456,22 @@ class Bank:
         return self.timeline[1]
 
     def _gradient(self, g, amplitudes, out, moments) -> "_Task":
-        fixed = (self.f0, self.phases, amplitudes, g, self.weights, self.tap_offset, self.timeline, self._psi(0))
-        room = self._room(gradient_room, out)
+        fixed = (self.f0, self.intervals, amplitudes, g, self.weights, self.tap_offset, self.timeline, self._psi(0))
         work = self.timeline[0] * out.shape[2] * (1 if amplitudes is None else 2)
         n_items = self.f0.shape[0]
-        return _Task(_gradient_rows, fixed, room, (out, moments), n_items * out.shape[1], n_items * work)
+        return _Task(_gradient_rows, fixed, (out, moments), n_items * out.shape[1], n_items * work)
 
-    def _task(self, kernel, amplitudes, psi, room, *results) -> "_Task":
+    def _task(self, kernel, amplitudes, psi, *results) -> "_Task":
         """`kernel` on all intervals of what it fills, the last of the results."""
-        fixed = (self.f0, self.phases, amplitudes, self.weights, self.tap_offset, self.timeline, psi)
+        fixed = (self.f0, self.intervals, amplitudes, self.weights, self.tap_offset, self.timeline, psi)
         work = amplitudes.shape[0] * self.timeline[0] * amplitudes.shape[2]
-        return _Task(kernel, fixed, room, results, len(results[-1]) * self._n_intervals, work)
-
-    def _room(self, numbers, amplitudes) -> int:
-        """How many numbers there must be room for; `numbers`: bank_room or gradient_room."""
-        return numbers(amplitudes.shape[2], len(self.weights), self.lanes)
+        return _Task(kernel, fixed, results, len(results[-1]) * self._n_intervals, work)
 
     def _run(self, task: "_Task") -> None:
         """Run a task in chunks of about WORK_PER_CHUNK harmonic-samples, shared among the threads."""
         n_chunks = min(max(1, task.work // WORK_PER_CHUNK), max(1, task.n_rows // ROWS_PER_CHUNK))
         n_threads = min(self.n_threads, n_chunks)
-        args = *task.fixed, *self._scratch(task.room, n_threads), *task.results
-        threads.enter(task.kernel, args, task.n_rows, n_chunks, n_threads)
-
-    def _scratch(self, room: int, n_threads: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For every thread a tile's phases, room for numbers, and how many harmonics the slots of a ring hold.
-
-        The first two begin at cache lines: a vector that straddles two of them costs two loads.
-        """
-        integer = np.int32 if self.f0.itemsize == 4 else np.int64
-        return (
-            rooms_apart(n_threads, self.lanes, integer),
-            rooms_apart(n_threads, room, self.f0.dtype),
-            rooms_apart(n_threads, len(self.weights), np.int64),
-        )
+        threads.enter(task.kernel, (*task.fixed, *task.results), task.n_rows, n_chunks, n_threads)
 
     def _psi(self, more_turns: int) -> tuple[int, float, float]:
         """psi and `more_turns` quarter turns: as a signed fixed-point phase, its sine and cosine."""

@@ -33,15 +33,18 @@ from fastddsp.kernels.cpu.harmonic import (
     gradient_pointers,
     gradient_room,
     gradients_of,
+    look_at,
     pointers,
     put,
+    room_for,
 )
 from fastddsp.kernels.cpu.harmonic_tiles import crossing_sine
-from fastddsp.kernels.cpu.intervals import fill_phases, interval, last_below, sweep_of_tile
+from fastddsp.kernels.cpu.intervals import fill_phases, interval_at, last_below, sweep_of_tile
 from fastddsp.kernels.cpu.phase import frame_of, interval_start, phase_gradient, tile_moments
 from fastddsp.kernels.cpu.simd import (
     dot,
     fma,
+    keep,
     lane_count,
     load,
     pointer,
@@ -132,8 +135,8 @@ def _products_beyond(phases, psi, g, held, audible, sweep, w0, w1, out0, out1):
 
 # ----------------------------------------------------------------------------- rows: what one call of a thread computes
 #
-# controls: (f0, phases, weights, tap_offset, timeline, psi), the direct kernel's; tabled: (tables, harmonics that each
-# holds, the first one's frame, kernel's polynomials, cells of a table, whether it is odd).
+# controls: (f0, intervals, weights, tap_offset, timeline, psi), the direct kernel's; tabled: (tables, harmonics that
+# each holds, the first one's frame, kernel's polynomials, cells of a table, whether it is odd).
 
 
 @helper(forceinline=True)
@@ -143,28 +146,30 @@ def _place_pointers(place_buffers):
 
 
 @kernel
-def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, place_buffers, out, adds):
+def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, place_buffers, out, adds):
     """out: the samples of item b's intervals first..last, or what they are added to."""
-    f0, phases, weights, tap_offset, timeline, psi = controls
+    f0, intervals, weights, tap_offset, timeline, psi = controls
     cells, held, first_table, taps, n_cells, odd = tabled
     n_samples, n_intervals, first_frame = timeline[:3]
     n_frames, n_harmonics = amplitudes.shape[1:]
     (n_taps, width), stride = weights.shape, cells.shape[1]
-    buffers, places, kernel = pointers(scratch, n_harmonics, n_taps), _place_pointers(place_buffers), pointer(taps, 0)
-    q, y = buffers[:2]
     lanes = lane_count(out)
+    room = room_for(bank_room(n_harmonics, n_taps, lanes), out)
+    buffers, places, kernel = pointers(room), _place_pointers(place_buffers), pointer(taps, 0)
+    q, y = buffers[:2]
     origin = interval_start(first, n_samples, n_intervals)
     mirror(cells, odd)
     for i in range(first, last):
-        sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, n_harmonics, timeline)
+        row = interval_at(intervals, b, i)
+        ends, audible, (lo, hi) = look_at(f0, row, b, i, n_frames, n_harmonics, timeline)
         if not _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible):
             at = pointer(out, lo - origin)
             bank_of_interval(
-                f0, phases[b, i], amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, at, adds
+                f0, row, amplitudes, weights, tap_offset, timeline, psi, by_harmonic, b, i, buffers, at, adds
             )
             continue
         for sample in range(lo, hi, lanes):
-            fill_phases(phases[b, i], sweep[2], sweep[3], sample - lo, lanes, q)
+            fill_phases(row, sample - lo, lanes, q)
             place(q, n_cells, odd, lanes, places[0], places[1], places[2])
             store(y, 0, splat(y, 0.0))
             at = sample % (width - lanes)
@@ -176,9 +181,10 @@ def _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, s
                 interpolate(places, kernel, pointer(cells, r0 * stride), pointer(cells, r1 * stride), w0, w1, y)
                 if min(held[r0], held[r1]) < audible[1]:
                     rows = amplitudes_of(amplitudes, b, j0), amplitudes_of(amplitudes, b, j1)
-                    course, two = sweep_of_tile(sweep, i, sample, timeline), (held[r0], held[r1])
+                    course, two = sweep_of_tile(ends, i, sample, timeline), (held[r0], held[r1])
                     _bank_beyond(q, psi, rows, two, by_harmonic, audible, course, w0, w1, y)
             put(y, pointer(out, sample - origin), hi - sample, adds)
+    keep(room)
 
 
 @kernel
@@ -193,33 +199,35 @@ def _moments(g, audio, timeline, b, first, last, moments):
 
 
 @kernel
-def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, own, out):
+def _analysis_rows(controls, g, b, first, last, tabled, place_buffers, own, out):
     """Spread item b's intervals first..last to their frames' tables.
 
     What tables cannot hold goes to `out`, for the frames own[0] <= j < own[1] only: others have owners of their own.
     g: the item's.
     """
-    f0, phases, weights, tap_offset, timeline, psi = controls
+    f0, intervals, weights, tap_offset, timeline, psi = controls
     cells, held, first_table, taps, n_cells, odd = tabled
     first_frame, n_frames = timeline[2], out.shape[1]
     (n_taps, width), stride = weights.shape, cells.shape[1]
-    buffers, ring, nobodys = gradient_pointers(scratch, out.shape[2], n_taps)
+    room = room_for(gradient_room(out.shape[2], n_taps, lane_count(out)), out)
+    buffers, ring, nobodys = gradient_pointers(room, out.shape[2], n_taps)
     q, samples = buffers[0], buffers[5]
     kernel, places, lanes = pointer(taps, 0), _place_pointers(place_buffers), lane_count(samples)
     cells[:] = 0
     for i in range(first, last):
-        sweep, audible, (lo, hi) = interval(pointer(f0, b * n_frames), n_frames, i, out.shape[2], timeline)
+        row = interval_at(intervals, b, i)
+        ends, audible, (lo, hi) = look_at(f0, row, b, i, n_frames, out.shape[2], timeline)
         frame = first_frame + i + tap_offset
         if not _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible):
             gradient_of_interval(
-                f0, phases[b, i], None, None, pointer(g, 0), weights, tap_offset, timeline, controls[5],
+                f0, row, None, None, pointer(g, 0), weights, tap_offset, timeline, controls[5],
                 b, i, own, ring, buffers, out, nobodys,
             )  # fmt: skip
             for t in range(n_taps):
                 close_slot(ring, (i + t) % n_taps, gradients_of(out, b, frame + t, own, nobodys))
             continue
         for sample in range(lo, hi, lanes):
-            fill_phases(phases[b, i], sweep[2], sweep[3], sample - lo, lanes, q)
+            fill_phases(row, sample - lo, lanes, q)
             place(q, n_cells, odd, lanes, places[0], places[1], places[2])
             n = min(lanes, hi - sample)
             for l in range(n):
@@ -235,9 +243,10 @@ def _analysis_rows(controls, g, b, first, last, tabled, scratch, place_buffers, 
                 spread(places, kernel, samples, w0, w1, table0, table1)
                 if min(held[r0], held[r1]) < audible[1]:
                     out0, out1 = gradients_of(out, b, j0, own, nobodys), gradients_of(out, b, j1, own, nobodys)
-                    course, two = sweep_of_tile(sweep, i, sample, timeline), (held[r0], held[r1])
+                    course, two = sweep_of_tile(ends, i, sample, timeline), (held[r0], held[r1])
                     _products_beyond(q, psi, samples, two, audible, course, w0, w1, out0, out1)
     fold(cells, odd)
+    keep(room)
 
 
 class NufftBank(Bank):
@@ -337,9 +346,8 @@ class NufftBank(Bank):
         if cells.size:
             tables.stage(amplitudes[b], first_table, held, factors, by_harmonic, tables.first_cell(odd), cells)
             tables.transform(cells, 3, odd)
-        scratch = self._own_scratch(self._room(bank_room, amplitudes))
         controls = self._controls(self._psi(quarter_turns - self.quarter_turns))
-        _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, scratch, self._places(), out, adds)
+        _synthesis_rows(controls, amplitudes, by_harmonic, b, first, last, tabled, self._places(), out, adds)
 
     def _analyse_frames(self, g, held, b, own_first, own_last, out) -> None:
         """out: the analysis of g, item b's, at its frames own_first..own_last, from all intervals that touch them."""
@@ -352,21 +360,17 @@ class NufftBank(Bank):
             return
         tabled, factors = self._tabled(held, first, last, n_harmonics, self.quarter_turns)
         cells, held, first_table, _, _, odd = tabled
-        scratch, own = self._own_scratch(self._room(gradient_room, out)), (own_first, own_last)
+        own = own_first, own_last
         controls = self._controls(self._psi(0))
-        _analysis_rows(controls, g, b, first, last, tabled, scratch, self._places(), own, out)
+        _analysis_rows(controls, g, b, first, last, tabled, self._places(), own, out)
         if cells.size:
             tables.transform(cells, 2, odd)
             low, high = max(own_first, first_table), min(own_last, first_table + held.size)
             owned = slice(low - first_table, high - first_table)
             tables.collect(cells[owned], low, held[owned], factors, tables.first_cell(odd), out[b])
 
-    def _own_scratch(self, room: int):
-        """Scratch of one thread."""
-        return tuple(of_threads[0] for of_threads in self._scratch(room, 1))
-
     def _controls(self, psi):
-        return self.f0, self.phases, self.weights, self.tap_offset, self.timeline, psi
+        return self.f0, self.intervals, self.weights, self.tap_offset, self.timeline, psi
 
     def _places(self):
         """Buffers for a tile's cells, fractions, signs, and products with the tables."""

@@ -135,14 +135,18 @@ def fill_table(phase, half, table):
 
 
 @helper(forceinline=True)
-def _start_turning(phase, half, psi, state):
-    """State: sin and cos of c theta + psi for block 1; and of (2J + 1) theta."""
+def _start_turning(phase, blocks, psi, state):
+    """Sin and cos of c theta + psi for block 1; to the state too, with those of (2J + 1) theta if blocks follow."""
+    m, half = blocks
     lanes = lane_count(state)
     sin_turn, cos_turn = sin_cos_turns(phase * (2 * half + 1))
-    store(state, 0, fma(cos_turn, psi[1], sin_turn * psi[2]))
-    store(state, lanes, fma(cos_turn, psi[2], sin_turn * -psi[1]))
-    store(state, 2 * lanes, sin_turn)
-    store(state, 3 * lanes, cos_turn)
+    s, q = fma(cos_turn, psi[1], sin_turn * psi[2]), fma(cos_turn, psi[2], sin_turn * -psi[1])
+    store(state, 0, s)
+    store(state, lanes, q)
+    if m > 1:
+        store(state, 2 * lanes, sin_turn)
+        store(state, 3 * lanes, cos_turn)
+    return s, q
 
 
 @helper
@@ -190,6 +194,22 @@ def _block_sums(table, half, at, staged0, staged1):
     return a0, a1, b0, b1
 
 
+@helper(forceinline=True)
+def _first_two_blocks(table, half, cosines, staged0, staged1):
+    """_first_block and the _block_sums of block 1 in one loop: as many sums as there are registers for."""
+    at = 2 * SPAN
+    y0, y1 = splat(table, 0.0), splat(table, 0.0)
+    a0, a1 = splat(table, staged0[at]), splat(table, staged1[at])
+    b0, b1 = splat(table, 0.0), splat(table, 0.0)
+    for j in range(1, half + 1):
+        c, s = _get(table, j)
+        a0, a1 = fma(staged0[at + j], c, a0), fma(staged1[at + j], c, a1)
+        b0, b1 = fma(staged0[at + SPAN + j], s, b0), fma(staged1[at + SPAN + j], s, b1)
+        x = load(table, (2 * j - 1 - cosines) * lane_count(table))
+        y0, y1 = fma(staged0[j], x, y0), fma(staged1[j], x, y1)
+    return (y0, y1), (a0, a1, b0, b1)
+
+
 @helper
 def bank_tile(phases, psi, blocks, table, state, staged, w0, w1, y):
     """y += w0 sum_h a0_h sin + w1 sum_h a1_h sin over one tile.
@@ -199,17 +219,20 @@ def bank_tile(phases, psi, blocks, table, state, staged, w0, w1, y):
     phase, lanes = load(phases, 0), lane_count(y)
     shift, sin_psi, cos_psi = psi
     m, half = blocks
-    staged0, staged1 = staged
-    y0, y1 = _first_block(table, half, cos_psi == 0, staged0, staged1)
-    y0, y1 = y0 * (sin_psi + cos_psi), y1 * (sin_psi + cos_psi)
-    if m > 0:
-        _start_turning(phase, half, psi, state)
+    is_cosines, sign = cos_psi == 0, sin_psi + cos_psi
+    if m == 0:
+        y0, y1 = _first_block(table, half, is_cosines, *staged)
+        y0, y1 = y0 * sign, y1 * sign
+    else:
+        (y0, y1), (a0, a1, b0, b1) = _first_two_blocks(table, half, is_cosines, *staged)
+        s, q = _start_turning(phase, blocks, psi, state)
+        y0, y1 = fma(s, a0, fma(q, b0, y0 * sign)), fma(s, a1, fma(q, b1, y1 * sign))
+    if m > 1:
         store(state, 4 * lanes, y0)
         store(state, 5 * lanes, y1)
-        for block in range(1, m + 1):
-            if block > 1:
-                _turn(block, half, phases, shift, state)
-            a0, a1, b0, b1 = _block_sums(table, half, 2 * SPAN * block, staged0, staged1)
+        for block in range(2, m + 1):
+            _turn(block, half, phases, shift, state)
+            a0, a1, b0, b1 = _block_sums(table, half, 2 * SPAN * block, *staged)
             s, q = load(state, 0), load(state, lanes)
             store(state, 4 * lanes, fma(s, a0, fma(q, b0, load(state, 4 * lanes))))
             store(state, 5 * lanes, fma(s, a1, fma(q, b1, load(state, 5 * lanes))))
@@ -265,7 +288,7 @@ def gradient_tile(phases, psi, blocks, table, state, g, staged, w0, w1, rows, y)
         y0, y1 = _first_block(table, half, cos_psi != 0, staged[0], staged[1])
         y0, y1 = y0 * (cos_psi - sin_psi), y1 * (cos_psi - sin_psi)
     if m > 0:
-        _start_turning(phase, half, psi, state)
+        _start_turning(phase, blocks, psi, state)
         if staged is not None:
             store(state, 4 * lanes, y0)
             store(state, 5 * lanes, y1)

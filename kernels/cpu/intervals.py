@@ -1,16 +1,125 @@
-"""Intervals between frames, as the loops over them see them: how f0 sweeps, what is audible and where."""
+"""Intervals between frames: where they start, at what phase, how f0 sweeps over them, and what is audible.
+
+What depends on an interval alone is worked out once a call, by `survey`, and lies in its row:
+
+    PHASE, BASE, BEND        phase before its first sample, increment to it, increment of the increment: integers, see
+                             fastddsp.kernels.phase
+    THROUGHOUT, SOMEWHERE    how many harmonics are below Nyquist in all of it, and in some of it
+    START                    its first sample
+
+The row after the last one has the phase and the sample that follow. An interval takes a dozen divisions and roundings,
+each waiting for the one before: tiles that waited for them took 14 ns more; here, where those of many intervals
+overlap, an interval takes 9 ns.
+"""
 
 import numpy as np
 from numba.core import types
 
 from fastddsp.kernels.cpu.blocks import block_lanes, load_block, top_bits
-from fastddsp.kernels.cpu.compile import helper
-from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start
-from fastddsp.kernels.cpu.simd import store
+from fastddsp.kernels.cpu.compile import helper, kernel
+from fastddsp.kernels.cpu.phase import GRID_MASK, GRID_ROUND, enter_by_item, frame_of, increments, interval_start
+from fastddsp.kernels.cpu.simd import borrowed, pointer, store
+from fastddsp.kernels.cpu.team import enter_on_team, next_chunk
+from fastddsp.kernels.phase import GRID_BITS
 
+PHASE, BASE, BEND, THROUGHOUT, SOMEWHERE, START, FIELDS = range(7)
+MOST_HARMONICS = 2**31
 WIDTH = block_lanes(types.int64)  # shorter vectors would be stored in pieces, which a load of the tile waits for
 STEPS = np.arange(WIDTH)
 TRIANGLES = STEPS * (STEPS + 1) // 2
+
+
+def survey(f0, initial_phase, n_samples, n_intervals, first_frame, sample_rate, nyquist, n_threads=1) -> tuple:
+    """All intervals' rows, and the phase after the last sample.
+
+    Args:
+      f0: [items, frames] Hz.
+      initial_phase: [items] radians, float64.
+      n_samples: of the audio.
+      n_intervals: that the samples are divided into.
+      first_frame: where the first interval begins.
+      sample_rate: samples a second.
+      nyquist: in Hz, infinity for none.
+      n_threads: at most so many threads.
+
+    Returns:
+      [items, n_intervals + 1, FIELDS] int64; [items] radians in [0, 2 pi), float64.
+    """
+    intervals = np.empty((len(f0), n_intervals + 1, FIELDS), np.int64)
+    final_phase = np.empty(len(f0))
+    timeline = n_samples, n_intervals, first_frame, float(sample_rate), float(nyquist)
+    enter_by_item(_survey, (f0, initial_phase, timeline, intervals, final_phase), len(f0), n_intervals, n_threads)
+    return intervals, final_phase
+
+
+@kernel
+def _survey(
+    f0, initial_phase, timeline, intervals, final_phase,
+    tickets, n_rows, n_chunks, n_threads, team,
+):  # fmt: skip
+    """See survey."""
+    if enter_on_team(n_threads, team):
+        return
+    f0, initial_phase, intervals, final_phase = borrowed((f0, initial_phase, intervals, final_phase))
+    n_samples, n_intervals, first_frame, sample_rate, nyquist = timeline
+    n_frames = f0.shape[1]
+    b, last = next_chunk(tickets, n_rows, n_chunks)
+    while b < last:
+        phase, start = _from_radians(initial_phase[b]), 0
+        for i in range(n_intervals):
+            row = interval_at(intervals, b, i)
+            end = interval_start(i + 1, n_samples, n_intervals)
+            a, c = ends_of(pointer(f0, b * n_frames), n_frames, first_frame + i)
+            base, bend = increments(a, c, i, start, n_samples, n_intervals, sample_rate)
+            row[PHASE], row[BASE], row[BEND], row[START] = phase, base, bend, start
+            row[THROUGHOUT], row[SOMEWHERE] = audible_harmonics(a, c, nyquist, MOST_HARMONICS)
+            count = end - start
+            phase += count * base + ((count * (count - 1)) >> 1) * bend
+            phase, start = (phase + GRID_ROUND) & GRID_MASK, end
+        row = interval_at(intervals, b, n_intervals)
+        row[PHASE], row[START] = phase, start
+        final_phase[b] = _to_radians(phase)
+        b, last = next_chunk(tickets, n_rows, n_chunks)
+
+
+@helper(forceinline=True)
+def interval_at(intervals, b, i):
+    """Pointer to the row of item b's interval i."""
+    return pointer(intervals, (b * intervals.shape[1] + i) * FIELDS)
+
+
+@helper(forceinline=True)
+def ends_of(f0, n_frames, frame):
+    """f0 where an interval begins, at `frame`, and where it ends; f0: pointer to an item's."""
+    return np.float64(f0[frame_of(frame, n_frames)]), np.float64(f0[frame_of(frame + 1, n_frames)])
+
+
+@helper(forceinline=True)
+def samples_of(row):
+    """First sample of an interval, and of the next."""
+    return row[START], row[FIELDS + START]
+
+
+@helper(forceinline=True)
+def audible_of(row, n_harmonics):
+    """How many of n_harmonics are audible throughout an interval, and somewhere in it."""
+    return min(row[THROUGHOUT], n_harmonics), min(row[SOMEWHERE], n_harmonics)
+
+
+# fastddsp.kernels.phase's from_radians and to_radians, of one phase, as an int64: NumPy's calls take 5 us.
+
+
+@helper
+def _from_radians(radians):
+    turns = radians / (2 * np.pi)
+    if not np.isfinite(turns):
+        return np.int64(0)
+    return np.int64(np.rint((turns - np.floor(turns)) * 2.0**50)) << np.int64(GRID_BITS)
+
+
+@helper
+def _to_radians(phase):
+    return np.float64((phase >> np.int64(GRID_BITS)) & np.int64(2**50 - 1)) * 2.0**-50 * (2 * np.pi)
 
 
 @helper
@@ -28,37 +137,23 @@ def audible_harmonics(a, c, nyquist, n_harmonics):
 
 
 @helper
-def interval(f0, n_frames, i, n_harmonics, timeline):
-    """What one interval is: (f0 at its ends, phase increments), audible harmonics, first and last sample.
-
-    f0: pointer to the batch item's frames.
-    """
-    n_samples, n_intervals, first_frame, sample_rate, nyquist = timeline
-    a = np.float64(f0[frame_of(first_frame + i, n_frames)])
-    c = np.float64(f0[frame_of(first_frame + i + 1, n_frames)])
-    samples = interval_start(i, n_samples, n_intervals), interval_start(i + 1, n_samples, n_intervals)
-    base, slope = increments(a, c, i, samples[0], n_samples, n_intervals, sample_rate)
-    audible = audible_harmonics(a, c, nyquist, n_harmonics)
-    return (a, c, base, slope), audible, samples
-
-
-@helper
-def fill_phases(phase, base, slope, start, count, phases):
+def fill_phases(row, start, count, phases):
     """Phases of `count` samples, an interval's from `start` on, rounded to as many bits as the integers of `phases`.
 
-    Sample start + l has e + l b + l (l + 1) / 2 slope, with e the phase at `start` and b the increment there. One
-    block of 64-bit lanes after the other follows by sums: second differences are constant. The last block is written
-    whole.
+    row: the interval's. Sample start + l has e + l b + l (l + 1) / 2 d, with e the phase at `start`, b the increment
+    there and d its own. One block of 64-bit lanes after the other follows by sums: second differences are constant. The
+    last block is written whole.
     """
-    b = base + start * slope
-    e = phase + (start + 1) * base + ((start * (start + 1)) >> 1) * slope
+    base, bend = row[BASE], row[BEND]
+    b = base + start * bend
+    e = row[PHASE] + (start + 1) * base + ((start * (start + 1)) >> 1) * bend
     steps = load_block(STEPS, 0)
-    exact = steps * b + load_block(TRIANGLES, 0) * slope + e
-    rise = steps * (WIDTH * slope) + (WIDTH * b + (WIDTH * (WIDTH + 1) // 2) * slope)
+    exact = steps * b + load_block(TRIANGLES, 0) * bend + e
+    rise = steps * (WIDTH * bend) + (WIDTH * b + (WIDTH * (WIDTH + 1) // 2) * bend)
     for l in range(0, count, WIDTH):
         store(phases, l, top_bits(exact, phases))
         exact = exact + rise
-        rise = rise + (WIDTH * WIDTH) * slope
+        rise = rise + (WIDTH * WIDTH) * bend
 
 
 @helper

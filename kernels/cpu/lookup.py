@@ -15,8 +15,7 @@ What is called for every tile takes pointers (see fastddsp.kernels.cpu.simd); re
 import numpy as np
 
 from fastddsp.kernels.cpu.compile import helper
-from fastddsp.kernels.cpu.intervals import fill_phases
-from fastddsp.kernels.cpu.phase import frame_of, increments, interval_start
+from fastddsp.kernels.cpu.intervals import FIELDS, ends_of, fill_phases, samples_of
 from fastddsp.kernels.cpu.simd import pointer
 
 MASK, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -60,17 +59,17 @@ def start_exact(order, n_points, unit, reads):
 def place_exact(clock, order, n_points, n, size, phases, cells, reads):
     """Places of the phases that f0 sums up before the samples n to n + size; weights are NaN where f0 is not finite.
 
-    clock: f0 of the frames in Hz, phases at the intervals' starts, n_frames, n_samples, sample_rate.
+    clock: f0 of the frames in Hz, rows of the intervals (fastddsp.kernels.cpu.intervals), n_frames, n_samples.
     """
-    f0, starts, n_frames, n_samples, sample_rate = clock
+    f0, intervals, n_frames, n_samples = clock
     target = reads if order == 0 else pointer(reads, 4 * TILE)
     i, at = n * n_frames // n_samples, n
     while at < n + size:
-        start, end = interval_start(i, n_samples, n_frames), min(interval_start(i + 1, n_samples, n_frames), n + size)
-        a, c = np.float64(f0[i]), np.float64(f0[frame_of(i + 1, n_frames)])
-        base, bend = increments(a, c, i, start, n_samples, n_frames, sample_rate)
+        row = pointer(intervals, i * FIELDS)
+        start, stop = samples_of(row)
+        (a, c), end = ends_of(f0, n_frames, i), min(stop, n + size)
         # One sample back: a sample's own advance comes after it.
-        fill_phases(starts[i], base, bend, at - start - 1, end - at, phases)
+        fill_phases(row, at - start - 1, end - at, phases)
         _cells(phases, n_points, 0.0 * (a + c), end - at, pointer(cells, at - n), pointer(target, at - n))
         i, at = i + 1, end
 

@@ -1,4 +1,6 @@
-"""Phases of intervals and samples, and the gradient that comes back through them. See fastddsp.kernels.phase.
+"""What phases of intervals and samples are made of, and the gradient that comes back through them.
+
+See fastddsp.kernels.phase.
 
 The adjoint. With theta = 2 pi phi and the cotangent v(n) of theta(n), dL/df(m) = (2 pi / sample_rate) R(m), where
 R(m) = sum_{n >= m} v(n) is a reverse prefix sum, and f(m) = (1 - w) a + w c with w = (o + m I) / N. Inside interval i
@@ -17,7 +19,6 @@ from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import helper, kernel
 from fastddsp.kernels.cpu.simd import borrowed
 from fastddsp.kernels.cpu.team import enter_on_team, next_chunk
-from fastddsp.kernels.phase import GRID_BITS
 
 WORTH_THREADS = 1024  # intervals of all items: 6 us on one thread
 TURN_HALF = 2.0**63
@@ -45,15 +46,6 @@ def fixed_point(turns):
 
 
 @helper
-def _on_grid(radians):
-    """fastddsp.kernels.phase.from_radians, of one phase, as an int64: as NumPy's calls they take 5 us."""
-    turns = radians / (2 * np.pi)
-    if not np.isfinite(turns):
-        return np.int64(0)
-    return np.int64(np.rint((turns - np.floor(turns)) * 2.0**50)) << np.int64(GRID_BITS)
-
-
-@helper
 def increments(a, c, i, start, n_samples, n_intervals, sample_rate):
     """A and D of interval i in 64-bit fractions of a turn; a, c: f0 in Hz at its ends, start: its first sample."""
     offset = start * n_intervals - i * n_samples
@@ -62,46 +54,9 @@ def increments(a, c, i, start, n_samples, n_intervals, sample_rate):
     return fixed_point(first / sample_rate), fixed_point(slope)
 
 
-def interval_phases(f0, initial_phase, n_samples, n_intervals, first_frame, sample_rate, out, n_threads=1) -> None:
-    """out[b, i]: phase just before interval i's first sample; out[b, n_intervals]: after the last sample.
-
-    f0 [batch, frames] in Hz; initial_phase [batch] radians, float64; out [batch, n_intervals + 1] int64.
-    """
-    args = f0, initial_phase, n_samples, n_intervals, first_frame, sample_rate, out
-    _enter(_interval_phases, args, len(f0), n_intervals, n_threads)
-
-
-def _enter(kernel, args: tuple, batch: int, n_intervals: int, n_threads: int) -> None:
+def enter_by_item(kernel, args: tuple, batch: int, n_intervals: int, n_threads: int) -> None:
     """Run a kernel whose rows are the items of a batch, on as many threads as they are worth."""
     threads.enter(kernel, args, batch, batch, min(n_threads, batch) if batch * n_intervals > WORTH_THREADS else 1)
-
-
-@kernel
-def _interval_phases(
-    f0, initial_phase, n_samples, n_intervals, first_frame, sample_rate, out,
-    tickets, n_rows, n_chunks, n_threads, team,
-):  # fmt: skip
-    """See interval_phases."""
-    if enter_on_team(n_threads, team):
-        return
-    f0, initial_phase, out = borrowed((f0, initial_phase, out))
-    n_frames = f0.shape[1]
-    b, last = next_chunk(tickets, n_rows, n_chunks)
-    while b < last:
-        phase = _on_grid(initial_phase[b])
-        out[b, 0] = phase
-        start = 0
-        for i in range(n_intervals):
-            end = interval_start(i + 1, n_samples, n_intervals)
-            a = np.float64(f0[b, frame_of(first_frame + i, n_frames)])
-            c = np.float64(f0[b, frame_of(first_frame + i + 1, n_frames)])
-            base, step = increments(a, c, i, start, n_samples, n_intervals, sample_rate)
-            count = end - start
-            phase += count * base + ((count * (count - 1)) >> 1) * step
-            phase = (phase + GRID_ROUND) & GRID_MASK
-            out[b, i + 1] = phase
-            start = end
-        b, last = next_chunk(tickets, n_rows, n_chunks)
 
 
 # reassoc: the sums run in vector lanes; contract: multiply-adds. Both keep float64's 1e-16, far below float32's needs.
@@ -127,7 +82,7 @@ def phase_gradient(
     the last sample, radians; d_f0 [batch, frames] and d_initial [batch] are written.
     """
     args = moments, final_cotangent, n_samples, n_intervals, first_frame, sample_rate, d_f0, d_initial
-    _enter(_phase_gradient, args, len(moments), n_intervals, n_threads)
+    enter_by_item(_phase_gradient, args, len(moments), n_intervals, n_threads)
 
 
 @kernel

@@ -14,6 +14,8 @@ with AVX-512, eight with AVX2.
                             reference counts a call (half the time of a 64-sample tile of 18 harmonics) and tests for
                             negative indices. The array must outlive its pointers: keep it in the caller.
     cache_line(a, i, like)  pointer to numbers like those of `like`, at the first cache line from a[i] on
+    integers(pointer)       the same address, as a pointer to integers of as many bits
+    keep(array)             nothing; said where an array's pointers are used no more (Numba frees what nobody names)
     borrowed(arrays)        the same arrays, whose references nobody counts (see there)
     + - * and fma(a, b, c)  lane by lane; a scalar stands for its splat; a*b +- c is contracted to one instruction
     select_ge(a, b, x, y)   lane by lane: x where a >= b, else y
@@ -150,6 +152,23 @@ def cache_line(typingctx, array, index, like):
         return builder.inttoptr(line, context.get_value_type(kind))
 
     return kind(array, index, like), codegen
+
+
+@intrinsic
+def integers(typingctx, pointer):
+    """The same address, as a pointer to integers of as many bits."""
+    kind = types.CPointer({32: types.int32, 64: types.int64}[pointer.dtype.bitwidth])
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], context.get_value_type(kind))
+
+    return kind(pointer), codegen
+
+
+@intrinsic
+def keep(typingctx, array):
+    """Name an array where its pointers are used no more: Numba frees it after the last place that does."""
+    return types.void(array), lambda context, *_: context.get_dummy_value()
 
 
 @intrinsic

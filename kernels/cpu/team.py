@@ -17,10 +17,7 @@ Chunks that Python hands out (threads.share) cost 5 us each, and a call 30 to 50
 GIL before it begins. Here a chunk costs an atomic addition and a call 1 us, on a team that is awake.
 """
 
-from ctypes import addressof, c_char
-
 import llvmlite.ir as ir
-import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
@@ -37,15 +34,6 @@ def bytes_apart(n_bytes: int) -> int:
     Where two threads write to neighbouring cache lines, each makes the other wait.
     """
     return -(-n_bytes // PAGE) * PAGE + PAGE
-
-
-def rooms_apart(n_threads: int, size: int, dtype) -> np.ndarray:
-    """Zeros for every thread, [n_threads, size or more]; rows are far from each other and begin with cache lines."""
-    dtype = np.dtype(dtype)
-    row = bytes_apart(size * dtype.itemsize)
-    block = np.zeros(n_threads * row + PAGE, np.uint8)
-    start = -addressof(c_char.from_buffer(block.data)) % 64  # ndarray.ctypes takes 2 us
-    return np.ndarray((n_threads, row // dtype.itemsize), dtype, block, start)
 
 
 @intrinsic

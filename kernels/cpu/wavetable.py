@@ -24,10 +24,11 @@ import numpy as np
 
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import helper, kernel
+from fastddsp.kernels.cpu.intervals import interval_at, survey
 from fastddsp.kernels.cpu.lookup import TILE, place_exact, place_given, start_exact, workspace
-from fastddsp.kernels.cpu.phase import frame_of, interval_phases, interval_start, phase_gradient
+from fastddsp.kernels.cpu.phase import frame_of, interval_start, phase_gradient
 from fastddsp.kernels.cpu.simd import pointer
-from fastddsp.kernels.phase import Timeline, envelope_weights, to_radians
+from fastddsp.kernels.phase import Timeline, envelope_weights
 
 SAMPLES_PER_CHUNK = 2**14  # 50 us: long beside the 5 us of a call
 
@@ -84,9 +85,9 @@ def _place(phase, clock, reading, b, n, size, phases, cells, reads):
     if phase is not None:
         place_given(pointer(phase, b * phase.shape[1] + n), order, n_points, unit, size, cells, reads)
     if clock is not None:
-        f0, starts, n_samples, sample_rate = clock
+        f0, intervals, n_samples = clock
         n_frames = f0.shape[1]
-        item = pointer(f0, b * n_frames), pointer(starts, b * (n_frames + 1)), n_frames, n_samples, sample_rate
+        item = pointer(f0, b * n_frames), interval_at(intervals, b, 0), n_frames, n_samples
         place_exact(item, order, n_points, n, size, phases, cells, reads)
 
 
@@ -354,11 +355,10 @@ class Oscillator(Lookup):
 
     def __init__(self, f0, wavetables, initial_phase, n_samples, sample_rate, order=0, n_threads=1):
         batch, n_frames = f0.shape
-        phases = np.empty((batch, n_frames + 1), np.int64)
         self.sample_rate = float(sample_rate)
-        interval_phases(f0, initial_phase, n_samples, n_frames, 0, self.sample_rate, phases, n_threads)
-        self.final_phase = to_radians(phases[:, -1].view(np.uint64))
-        clock = f0, phases, n_samples, self.sample_rate
+        timeline = n_samples, n_frames, 0, self.sample_rate, np.inf
+        intervals, self.final_phase = survey(f0, initial_phase, *timeline, n_threads)
+        clock = f0, intervals, n_samples
         reading = order, wavetables.shape[2], 1 / (2 * np.pi)
         self._prepare(None, clock, wavetables, (batch, n_samples), reading, n_threads)
 

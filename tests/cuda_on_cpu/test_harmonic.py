@@ -17,7 +17,7 @@ from tests.cuda_on_cpu import nvrtc
 from tests.cuda_on_cpu.conftest import executor_of
 from tests.cuda_on_cpu.launching import QUEUE, Executor, from_ptx
 from tests.golden.compare import check
-from tests.kernels.test_harmonic import problems, tolerance
+from tests.kernels.test_harmonic import most_turns, problems, tolerance
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -53,19 +53,20 @@ def test_kernels_equal_their_specification(executor, dtype, problem, quarter_tur
     n_harmonics = amplitudes.shape[2]
     for b in range(2):
         args = (timeline, sample_rate, method, initial[b])
-        one = tolerance(dtype, amplitudes[b], n_harmonics, timeline.n_samples)
+        sums = n_harmonics, timeline.n_samples, most_turns(f0[b], sample_rate)
+        one = tolerance(dtype, amplitudes[b], *sums)
         psi = quarter_turns * np.pi / 2
         expected = reference.bank(f0[b].astype(float), amplitudes[b].astype(float), *args, psi)
         np.testing.assert_allclose(audio[b], expected, rtol=0, atol=2 * one)  # 2: cubic weights add up to 1.5
         expected = reference.analysis(g[b].astype(float), f0[b].astype(float), n_harmonics, *args, psi)
-        unit = tolerance(dtype, np.ones(1), n_harmonics, timeline.n_samples)
+        unit = tolerance(dtype, np.ones(1), *sums)
         np.testing.assert_allclose(d_amplitudes[b], expected, rtol=0, atol=2 * unit * np.abs(g[b]).sum())
         if quarter_turns == 0:
             expected_f0, expected_initial = reference.phase_gradient(
                 g[b].astype(float), f0[b].astype(float), amplitudes[b].astype(float), *args, cotangent[b]
             )
             slope = amplitudes[b] * np.arange(1, n_harmonics + 1)
-            bound = 2 * tolerance(dtype, slope, n_harmonics, timeline.n_samples) * np.abs(g[b]).sum()
+            bound = 2 * tolerance(dtype, slope, *sums) * np.abs(g[b]).sum()
             np.testing.assert_allclose(d_initial[b], expected_initial, rtol=1e-9, atol=bound)
             scale = 2 * np.pi / sample_rate * timeline.n_samples
             np.testing.assert_allclose(d_f0[b], expected_f0, rtol=1e-6, atol=bound * scale)

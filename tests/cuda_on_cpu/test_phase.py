@@ -1,5 +1,6 @@
 """The CUDA kernels' phases, limits and envelopes are the CPU's: all bits of them."""
 
+import itertools
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastddsp.kernels.cpu.intervals import audible_harmonics
-from fastddsp.kernels.cpu.phase import frame_of, increments, interval_phases, interval_start
+from fastddsp.kernels.cpu.intervals import BASE, BEND, PHASE, START, audible_of, survey
+from fastddsp.kernels.cpu.phase import frame_of
 from fastddsp.kernels.cuda import launch
 from tests.cuda_on_cpu.conftest import BUILDS
 
@@ -31,17 +32,13 @@ def sweeps(draw):
 
 def of_the_cpu(f0, initial, n_samples, n_intervals, first_frame, sample_rate, nyquist, n_harmonics):
     """Phases before all intervals, phases of all samples, harmonics that are audible throughout and somewhere."""
-    before = np.zeros((1, n_intervals + 1), np.int64)
-    interval_phases(f0[None], np.array([initial]), n_samples, n_intervals, first_frame, sample_rate, before)
-    samples, audible = np.zeros(n_samples, np.int64), []
-    for i in range(n_intervals):
-        lo, hi = (interval_start(k, n_samples, n_intervals) for k in (i, i + 1))
-        a, c = (np.float64(f0[frame_of(first_frame + k, len(f0))]) for k in (i, i + 1))
-        base, slope = increments(a, c, i, lo, n_samples, n_intervals, sample_rate)
-        m = np.arange(hi - lo)
-        samples[lo:hi] = before[0, i] + (m + 1) * base + (m * (m + 1) // 2) * slope
-        audible.append(audible_harmonics(a, c, nyquist, n_harmonics))
-    return before[0, :-1], samples, np.array(audible)
+    timeline = n_samples, n_intervals, first_frame, sample_rate, nyquist
+    rows = survey(f0[None], np.array([initial]), *timeline)[0][0]
+    samples = np.zeros(n_samples, np.int64)
+    for row, after in itertools.pairwise(rows):
+        m = np.arange(after[START] - row[START])
+        samples[row[START] : after[START]] = row[PHASE] + (m + 1) * row[BASE] + (m * (m + 1) // 2) * row[BEND]
+    return rows[:-1, PHASE], samples, np.array([audible_of(row, n_harmonics) for row in rows[:-1]])
 
 
 @lru_cache

@@ -27,18 +27,24 @@ def draw_f0(kind: str, rng, n_frames: int, sample_rate: float, n_harmonics: int)
     return f0.astype(np.float32)
 
 
-def tolerance(dtype, amplitudes, n_harmonics: int, n_samples: int) -> float:
+def tolerance(dtype, amplitudes, n_harmonics: int, n_samples: int, turns: float = 0.25) -> float:
     """Error that the arithmetic explains, for a sum of sines weighted by `amplitudes`.
 
     Relative to the sum of |amplitude|: cosines and sines of j theta, j <= 12, come from those of 4 theta (two
     doublings, 4 eps) by at most two steps of a recurrence, which counts the rounding of its factor up to 3^2 times:
     13 eps. A block's center has been turned at most 8 times, 2 eps each: 16 eps; folding and products 3: 32 eps. The
-    phase is off by half a unit of its integer (float32: 2^-33 turns), the specification's by half a unit of a float64
-    turn for every sample that it adds up; both count times the harmonic's number.
+    phase is off by half a unit of its integer (float32: 2^-33 turns), and the kernel's increments and what the
+    specification adds up by half a unit of `turns` as a float64, the most that a sample turns, for every sample; both
+    count times the harmonic's number.
     """
     eps = np.finfo(dtype).eps
-    phase = 2 * np.pi * ((2.0**-33 if dtype == np.float32 else 2.0**-50) + n_samples * 2.0**-54) * n_harmonics
+    phase = 2 * np.pi * ((2.0**-33 if dtype == np.float32 else 2.0**-50) + n_samples * np.spacing(turns)) * n_harmonics
     return (32 * eps + phase) * max(np.abs(amplitudes).sum(-1).max(), 1e-30)
+
+
+def most_turns(f0, sample_rate) -> float:
+    """Turns a sample, for `tolerance`."""
+    return max(float(np.abs(f0).max()) / sample_rate, 0.25)
 
 
 @st.composite
@@ -79,12 +85,13 @@ def test_kernels_equal_their_specification(dtype, problem, quarter_turns):
 
     for b in range(2):
         args = (timeline, sample_rate, method, initial[b])
-        one = tolerance(dtype, amplitudes[b], amplitudes.shape[2], timeline.n_samples)
+        sums = amplitudes.shape[2], timeline.n_samples, most_turns(f0[b], sample_rate)
+        one = tolerance(dtype, amplitudes[b], *sums)
         psi = quarter_turns * np.pi / 2
         expected = reference.bank(f0[b].astype(float), amplitudes[b].astype(float), *args, psi)
         np.testing.assert_allclose(audio[b], expected, rtol=0, atol=2 * one)  # 2: cubic weights add up to 1.5
         expected = reference.analysis(g[b].astype(float), f0[b].astype(float), amplitudes.shape[2], *args, psi)
-        unit = tolerance(dtype, np.ones(1), amplitudes.shape[2], timeline.n_samples)
+        unit = tolerance(dtype, np.ones(1), *sums)
         np.testing.assert_allclose(d_amplitudes[b], expected, rtol=0, atol=2 * unit * np.abs(g[b]).sum())
         if quarter_turns == 0:
             final = 0.5 if b == 0 else 0.0
@@ -92,7 +99,7 @@ def test_kernels_equal_their_specification(dtype, problem, quarter_turns):
                 g[b].astype(float), f0[b].astype(float), amplitudes[b].astype(float), *args, final
             )
             slope = amplitudes[b] * np.arange(1, amplitudes.shape[2] + 1)
-            bound = 2 * tolerance(dtype, slope, amplitudes.shape[2], timeline.n_samples) * np.abs(g[b]).sum()
+            bound = 2 * tolerance(dtype, slope, *sums) * np.abs(g[b]).sum()
             np.testing.assert_allclose(d_initial[b], expected_initial, rtol=1e-9, atol=bound)
             scale = 2 * np.pi / sample_rate * timeline.n_samples
             np.testing.assert_allclose(d_f0[b], expected_f0, rtol=1e-6, atol=bound * scale)

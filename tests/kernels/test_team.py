@@ -10,7 +10,7 @@ import torch  # whose OpenMP team it is
 from fastddsp.kernels.cpu import threads
 from fastddsp.kernels.cpu.compile import kernel
 from fastddsp.kernels.cpu.simd import borrowed
-from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place, rooms_apart
+from fastddsp.kernels.cpu.team import enter_on_team, next_chunk, next_place
 
 
 @kernel
@@ -94,14 +94,3 @@ def test_a_forked_child_makes_threads_of_its_own():
     child.kill()
     assert not alive
     assert queue.get() == [1] * 100
-
-
-@pytest.mark.parametrize(("size", "dtype"), [(1, np.int32), (1000, np.float32), (513, np.float64)])
-def test_rooms_begin_cache_lines_and_no_two_share_a_page(size, dtype):
-    rooms = rooms_apart(3, size, dtype)
-    starts = rooms.ctypes.data + np.arange(3) * rooms.strides[0]
-    assert rooms.dtype == dtype
-    assert not rooms.any()
-    assert rooms.shape[1] >= size
-    assert (starts % 64 == 0).all()
-    assert (np.diff(starts) - size * rooms.itemsize >= 4096).all()

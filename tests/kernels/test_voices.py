@@ -11,7 +11,7 @@ from fastddsp.kernels.cpu.harmonic_nufft import NufftBank
 from fastddsp.kernels.nufft import alias_bound
 from fastddsp.kernels.phase import METHODS, Timeline
 from fastddsp.kernels.reference import harmonic as reference
-from tests.kernels.test_harmonic import FREQUENCIES, draw_f0, tolerance
+from tests.kernels.test_harmonic import FREQUENCIES, draw_f0, most_turns, tolerance
 
 RATE = 48000.0
 ALGORITHMS = [(Bank, np.float32), (Bank, np.float64), (NufftBank, np.float32)]
@@ -79,7 +79,7 @@ def test_kernels_equal_the_sum_of_their_specifications(algorithm, dtype, problem
     )
     n_voices, n_harmonics = len(f0) // len(g), amplitudes.shape[2]
     images = alias_bound() if algorithm is NufftBank else 0.0
-    of_sines = tolerance(dtype, np.ones(1), n_harmonics, timeline.n_samples) + images
+    of_sines = tolerance(dtype, np.ones(1), n_harmonics, timeline.n_samples, most_turns(f0, RATE)) + images
     exact = [x.astype(np.float64) for x in (f0, amplitudes, g)]
     for row in range(2):
         items = range(row * n_voices, (row + 1) * n_voices)
