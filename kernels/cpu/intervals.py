@@ -7,9 +7,9 @@ What depends on an interval alone is worked out once a call, by `survey`, and li
     THROUGHOUT, SOMEWHERE    how many harmonics are below Nyquist in all of it, and in some of it
     START                    its first sample
 
-The row after the last one has the phase and the sample that follow. An interval takes a dozen divisions and roundings,
-each waiting for the one before: tiles that waited for them took 14 ns more; here, where those of many intervals
-overlap, an interval takes 9 ns.
+The row after the last one has the phase and the sample that follow. An interval takes four divisions and as many
+roundings, each waiting for the one before: tiles that waited for them took 14 ns more; here, where those of many
+intervals overlap, an interval takes 7.
 """
 
 import numpy as np
@@ -17,13 +17,13 @@ from numba.core import types
 
 from fastddsp.kernels.cpu.blocks import block_lanes, load_block, top_bits
 from fastddsp.kernels.cpu.compile import helper, kernel
-from fastddsp.kernels.cpu.phase import GRID_MASK, GRID_ROUND, enter_by_item, frame_of, increments, interval_start
+from fastddsp.kernels.cpu.phase import GRID_MASK, GRID_ROUND, enter_by_item, fixed_point, frame_of
 from fastddsp.kernels.cpu.simd import borrowed, pointer, store
 from fastddsp.kernels.cpu.team import enter_on_team, next_chunk
 from fastddsp.kernels.phase import GRID_BITS
 
 PHASE, BASE, BEND, THROUGHOUT, SOMEWHERE, START, FIELDS = range(7)
-MOST_HARMONICS = 2**31
+MOST_HARMONICS = 2.0**31
 WIDTH = block_lanes(types.int64)  # shorter vectors would be stored in pieces, which a load of the tile waits for
 STEPS = np.arange(WIDTH)
 TRIANGLES = STEPS * (STEPS + 1) // 2
@@ -62,17 +62,23 @@ def _survey(
         return
     f0, initial_phase, intervals, final_phase = borrowed((f0, initial_phase, intervals, final_phase))
     n_samples, n_intervals, first_frame, sample_rate, nyquist = timeline
-    n_frames = f0.shape[1]
+    n_frames, hop, rest = f0.shape[1], n_samples // n_intervals, n_samples % n_intervals
     b, last = next_chunk(tickets, n_rows, n_chunks)
     while b < last:
-        phase, start = _from_radians(initial_phase[b]), 0
+        item, phase, start, offset = pointer(f0, b * n_frames), _from_radians(initial_phase[b]), 0, 0
+        c = np.float64(item[frame_of(first_frame, n_frames)])
+        below_c = _count_below(c, nyquist)
         for i in range(n_intervals):
+            a, below_a = c, below_c
+            c = np.float64(item[frame_of(first_frame + i + 1, n_frames)])
+            below_c = _count_below(c, nyquist)
+            base, bend = _increments(a, c, offset, n_samples, n_intervals, sample_rate)
             row = interval_at(intervals, b, i)
-            end = interval_start(i + 1, n_samples, n_intervals)
-            a, c = ends_of(pointer(f0, b * n_frames), n_frames, first_frame + i)
-            base, bend = increments(a, c, i, start, n_samples, n_intervals, sample_rate)
             row[PHASE], row[BASE], row[BEND], row[START] = phase, base, bend, start
-            row[THROUGHOUT], row[SOMEWHERE] = audible_harmonics(a, c, nyquist, MOST_HARMONICS)
+            row[THROUGHOUT], row[SOMEWHERE] = min(below_a, below_c), max(below_a, below_c)
+            end, offset = start + hop, offset - rest
+            if offset < 0:  # that sample comes before the frame
+                end, offset = end + 1, offset + n_intervals
             count = end - start
             phase += count * base + ((count * (count - 1)) >> 1) * bend
             phase, start = (phase + GRID_ROUND) & GRID_MASK, end
@@ -80,6 +86,26 @@ def _survey(
         row[PHASE], row[START] = phase, start
         final_phase[b] = _to_radians(phase)
         b, last = next_chunk(tickets, n_rows, n_chunks)
+
+
+@helper
+def _increments(a, c, offset, n_samples, n_intervals, sample_rate):
+    """A and D in 64-bit fractions of a turn: f0 goes from a to c; offset: o of fastddsp.kernels.phase."""
+    first = a + (c - a) * (offset / n_samples)
+    bend = (c - a) / (n_samples / n_intervals * sample_rate)  # so rounded alike in a block and in the whole
+    return fixed_point(first / sample_rate), fixed_point(bend)
+
+
+@helper
+def last_below(f, nyquist):
+    """How many harmonics of f lie below Nyquist, as a float; no limit where f <= 0."""
+    return np.ceil(nyquist / f) - 1 if f > 0 else np.inf
+
+
+@helper
+def _count_below(f, nyquist):
+    """The same as an integer. f0 between two frames lies between theirs, and so does its count."""
+    return np.int64(max(min(last_below(f, nyquist), MOST_HARMONICS), 0.0))
 
 
 @helper(forceinline=True)
@@ -120,20 +146,6 @@ def _from_radians(radians):
 @helper
 def _to_radians(phase):
     return np.float64((phase >> np.int64(GRID_BITS)) & np.int64(2**50 - 1)) * 2.0**-50 * (2 * np.pi)
-
-
-@helper
-def last_below(f, nyquist):
-    """How many harmonics of f lie below Nyquist, as a float; no limit where f <= 0."""
-    return np.ceil(nyquist / f) - 1 if f > 0 else np.inf
-
-
-@helper
-def audible_harmonics(a, c, nyquist, n_harmonics):
-    """Harmonics below Nyquist throughout an interval whose f0 goes from a to c, and somewhere in it."""
-    throughout = max(min(last_below(max(a, c), nyquist), np.float64(n_harmonics)), 0.0)
-    somewhere = max(min(last_below(min(a, c), nyquist), np.float64(n_harmonics)), 0.0)
-    return np.int64(throughout), np.int64(somewhere)
 
 
 @helper

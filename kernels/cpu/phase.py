@@ -45,15 +45,6 @@ def fixed_point(turns):
     return np.int64((turns - np.rint(turns)) * TURN_HALF) << np.int64(1)
 
 
-@helper
-def increments(a, c, i, start, n_samples, n_intervals, sample_rate):
-    """A and D of interval i in 64-bit fractions of a turn; a, c: f0 in Hz at its ends, start: its first sample."""
-    offset = start * n_intervals - i * n_samples
-    first = a + (c - a) * (offset / n_samples)
-    slope = (c - a) / (n_samples / n_intervals * sample_rate)  # so rounded alike in a block and in the whole
-    return fixed_point(first / sample_rate), fixed_point(slope)
-
-
 def enter_by_item(kernel, args: tuple, batch: int, n_intervals: int, n_threads: int) -> None:
     """Run a kernel whose rows are the items of a batch, on as many threads as they are worth."""
     threads.enter(kernel, args, batch, batch, min(n_threads, batch) if batch * n_intervals > WORTH_THREADS else 1)
