@@ -19,7 +19,7 @@ from fastddsp.kernels.cpu.harmonic_nufft import NufftBank, least_harmonics
 
 
 def _nufft_pays(n_harmonics, timeline, dtype) -> bool:
-    return dtype == "float32" and n_harmonics >= least_harmonics(n_harmonics, timeline.longest_interval)
+    return dtype.char == "f" and n_harmonics >= least_harmonics(n_harmonics, timeline.longest_interval)
 
 
 def _always(*_) -> bool:

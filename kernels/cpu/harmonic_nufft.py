@@ -19,6 +19,8 @@ Cost. A frame: the transform, 2.5 N log2 N operations (scipy's pocketfft: 2.8 us
 instructions on 16 lanes: 7 multiply-adds for weights, 3 for two frames, 6 to sum. Direct: 7 K / 16 multiply-adds.
 """
 
+import math
+
 import numpy as np
 
 from fastddsp.kernels.cpu import tables, threads
@@ -68,7 +70,7 @@ WORTH = 1.25
 def least_harmonics(n_harmonics: int, hop: int) -> int:
     """How many harmonics must be audible for a table of n_harmonics to pay, at `hop` samples a frame."""
     table = (TABLE_NS + CELL_NS * n_harmonics) / max(hop, 1)
-    return int(np.ceil(WORTH * (table + SAMPLE_NS) / DIRECT_NS))
+    return math.ceil(WORTH * (table + SAMPLE_NS) / DIRECT_NS)
 
 
 # ------------------------------------------------------------------------------------------------- what a table holds
