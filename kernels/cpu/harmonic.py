@@ -354,7 +354,7 @@ def _gradients_of_frames(
         close_slot(ring, i % n_taps, gradients_of(out, b, frame, own, nobodys))
 
 
-@kernel(aligned=False)
+@kernel
 def _gradient_rows(
     f0, intervals, asked, g, weights, tap_offset, timeline, psi, out, moments,
     tickets, n_rows, n_chunks, n_threads, team,
