@@ -183,31 +183,33 @@ def _first_block(table, half, cosines, staged0, staged1):
 
 
 @helper(forceinline=True)
+def _with_entry(j, table, at, staged0, staged1, sums):
+    """Entry j of the table added to _block_sums."""
+    (a0, a1, b0, b1), (c, s) = sums, _get(table, j)
+    a0, a1 = fma(staged0[at + j], c, a0), fma(staged1[at + j], c, a1)
+    b0, b1 = fma(staged0[at + SPAN + j], s, b0), fma(staged1[at + SPAN + j], s, b1)
+    return a0, a1, b0, b1
+
+
+@helper(forceinline=True)
 def _block_sums(table, half, at, staged0, staged1):
     """a_c + sum P_j cos(j theta) for two frames, then sum D_j sin(j theta); at: where the block's P begin."""
-    a0, a1 = splat(table, staged0[at]), splat(table, staged1[at])
-    b0, b1 = splat(table, 0.0), splat(table, 0.0)
+    sums = splat(table, staged0[at]), splat(table, staged1[at]), splat(table, 0.0), splat(table, 0.0)
     for j in range(1, half + 1):
-        c, s = _get(table, j)
-        a0, a1 = fma(staged0[at + j], c, a0), fma(staged1[at + j], c, a1)
-        b0, b1 = fma(staged0[at + SPAN + j], s, b0), fma(staged1[at + SPAN + j], s, b1)
-    return a0, a1, b0, b1
+        sums = _with_entry(j, table, at, staged0, staged1, sums)
+    return sums
 
 
 @helper(forceinline=True)
 def _first_two_blocks(table, half, cosines, staged0, staged1):
     """_first_block and the _block_sums of block 1 in one loop: as many sums as there are registers for."""
-    at = 2 * SPAN
-    y0, y1 = splat(table, 0.0), splat(table, 0.0)
-    a0, a1 = splat(table, staged0[at]), splat(table, staged1[at])
-    b0, b1 = splat(table, 0.0), splat(table, 0.0)
+    at, y0, y1 = 2 * SPAN, splat(table, 0.0), splat(table, 0.0)
+    sums = splat(table, staged0[at]), splat(table, staged1[at]), splat(table, 0.0), splat(table, 0.0)
     for j in range(1, half + 1):
-        c, s = _get(table, j)
-        a0, a1 = fma(staged0[at + j], c, a0), fma(staged1[at + j], c, a1)
-        b0, b1 = fma(staged0[at + SPAN + j], s, b0), fma(staged1[at + SPAN + j], s, b1)
+        sums = _with_entry(j, table, at, staged0, staged1, sums)
         x = load(table, (2 * j - 1 - cosines) * lane_count(table))
         y0, y1 = fma(staged0[j], x, y0), fma(staged1[j], x, y1)
-    return (y0, y1), (a0, a1, b0, b1)
+    return (y0, y1), sums
 
 
 @helper
