@@ -222,7 +222,7 @@ def _analysis_rows(controls, g, b, first, last, tabled, place_buffers, own, out)
         frame = first_frame + i + tap_offset
         if not _usable(held, first_table, i, n_frames, tap_offset, n_taps, first_frame, audible):
             gradient_of_interval(
-                f0, row, None, None, pointer(g, 0), weights, tap_offset, timeline, controls[5],
+                f0, row, None, None, pointer(g, 0), weights, tap_offset, timeline, psi,
                 b, i, own, ring, buffers, out, nobodys,
             )  # fmt: skip
             for t in range(n_taps):
